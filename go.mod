@@ -1,0 +1,15 @@
+module github.com/oatmill/oatmill
+
+go 1.25
+
+require github.com/oklog/ulid/v2 v2.1.2
+
+require (
+	github.com/ThreeDotsLabs/watermill v1.5.1 // indirect
+	github.com/go-jose/go-jose/v4 v4.1.9 // indirect
+	github.com/google/go-cmp v0.7.0 // indirect
+	github.com/google/uuid v1.6.0 // indirect
+	github.com/lithammer/shortuuid/v3 v3.0.7 // indirect
+	github.com/oklog/ulid v1.3.1 // indirect
+	pgregory.net/rapid v1.3.0 // indirect
+)

@@ -1,0 +1,80 @@
+package quota
+
+import (
+	"sync"
+	"time"
+)
+
+// Rate allows Count uses in every Window. The zero Rate is without limit.
+type Rate struct {
+	Count  int
+	Window time.Duration
+}
+
+// Unlimited tells whether the rate sets no limit.
+func (r Rate) Unlimited() bool { return r == Rate{} }
+
+// Status is how a key stands against its rate.
+type Status struct {
+	Rate      Rate
+	Remaining int       // uses left in this window
+	Reset     time.Time // when the window ends and all uses are back
+}
+
+// Meter counts uses by key in fixed windows; a key's window begins with its first
+// use. It keeps counts in memory, one small entry for a key that was used in its
+// last window. The zero Meter is ready, and safe for concurrent use.
+type Meter struct {
+	mu      sync.Mutex
+	windows map[string]window
+	sweep   time.Time // when to look for windows that ended
+}
+
+type window struct {
+	used int
+	ends time.Time
+}
+
+// sweepInterval is how often entries of ended windows are let go.
+const sweepInterval = time.Minute
+
+// Take counts one use by key at now if rate has room for it, and tells whether it
+// had. A rate that is not unlimited and allows less than one use allows none. With
+// an unlimited rate nothing is counted and the Status is zero.
+func (m *Meter) Take(key string, rate Rate, now time.Time) (Status, bool) {
+	if rate.Unlimited() {
+		return Status{}, true
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	w := m.current(key, rate, now)
+	ok := w.used < rate.Count
+	if ok {
+		w.used++
+		m.windows[key] = w
+	}
+	return Status{Rate: rate, Remaining: max(0, rate.Count-w.used), Reset: w.ends}, ok
+}
+
+// current is the key's window at now. A window that ends later than it could have
+// begun was opened by a clock that has since jumped back, and is begun anew.
+func (m *Meter) current(key string, rate Rate, now time.Time) window {
+	if m.windows == nil || !now.Before(m.sweep) || m.sweep.Sub(now) > sweepInterval {
+		m.forget(now)
+	}
+	w, ok := m.windows[key]
+	if !ok || !now.Before(w.ends) || w.ends.Sub(now) > rate.Window {
+		return window{ends: now.Add(rate.Window)}
+	}
+	return w
+}
+
+func (m *Meter) forget(now time.Time) {
+	kept := make(map[string]window)
+	for key, w := range m.windows {
+		if now.Before(w.ends) {
+			kept[key] = w
+		}
+	}
+	m.windows, m.sweep = kept, now.Add(sweepInterval)
+}
