@@ -1,0 +1,78 @@
+package memlog_test
+
+import (
+	"encoding/binary"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/memlog"
+)
+
+func envelope(n int) events.Envelope {
+	e := events.Envelope{
+		Type: "token.generated.v1", Actor: "alice", Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+		Data: []byte(`{"token":"0190b1c2-7d3e-4f5a-8b9c-0d1e2f3a4b5c","label":"` + strings.Repeat("x", 200) + `"}`),
+	}
+	binary.BigEndian.PutUint64(e.ID[8:], uint64(n))
+	return e
+}
+
+// filled is a log of n records in 100 streams.
+func filled(b *testing.B, n int) *memlog.Log {
+	log := memlog.New()
+	for i := range n {
+		stream := events.OrganizationStream("org-" + string(rune('a'+i%26)))
+		if _, err := log.Append(b.Context(), stream, events.Any, envelope(i+1)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return log
+}
+
+func BenchmarkReadAll(b *testing.B) {
+	const n = 100_000
+	log := filled(b, n)
+	b.ReportAllocs()
+	for b.Loop() {
+		read := 0
+		for _, err := range log.ReadAll(b.Context(), 0) {
+			if err != nil {
+				b.Fatal(err)
+			}
+			read++
+		}
+		if read != n {
+			b.Fatalf("read %d records, want %d", read, n)
+		}
+	}
+	b.ReportMetric(float64(b.N)*n/b.Elapsed().Seconds(), "records/s")
+}
+
+// The baseline of an append is the least it cannot do without: checking the batch
+// and hashing it.
+func BenchmarkAppend(b *testing.B) {
+	b.Run("append", func(b *testing.B) {
+		log, i := memlog.New(), 0
+		b.ReportAllocs()
+		for b.Loop() {
+			i++
+			if _, err := log.Append(b.Context(), "organization/acme", events.Any, envelope(i)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("baseline", func(b *testing.B) {
+		var head events.Head
+		i := 0
+		for b.Loop() {
+			i++
+			batch := []events.Envelope{envelope(i)}
+			if err := events.Validate("organization/acme", events.Any, batch); err != nil {
+				b.Fatal(err)
+			}
+			_, head = events.Seal("organization/acme", head, batch)
+		}
+	})
+}
