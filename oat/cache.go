@@ -1,0 +1,63 @@
+package oat
+
+import (
+	"container/list"
+	"context"
+	"sync"
+
+	"github.com/oatmill/oatmill/events"
+)
+
+// cache keeps the organizations that were last worked on folded in memory. The log
+// remains the judge of every command; an entry that is let go, or that two callers
+// hold in two copies, costs time and nothing else.
+type cache struct {
+	mu      sync.Mutex
+	size    int
+	entries map[string]*list.Element // of *entry
+	recent  *list.List               // newest first
+}
+
+// entry is one organization. Its fields but name are the lock holder's.
+type entry struct {
+	name  string
+	held  chan struct{} // full while somebody holds the entry
+	state *organization // nil when it must be read from the log
+
+	snapshot events.Version // up to which the newest snapshot reaches
+}
+
+func newCache(size int) *cache {
+	return &cache{size: size, entries: make(map[string]*list.Element), recent: list.New()}
+}
+
+func (c *cache) entry(name string) *entry {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if found, ok := c.entries[name]; ok {
+		c.recent.MoveToFront(found)
+		return found.Value.(*entry)
+	}
+	e := &entry{name: name, held: make(chan struct{}, 1)}
+	c.entries[name] = c.recent.PushFront(e)
+	if c.recent.Len() > c.size {
+		oldest := c.recent.Remove(c.recent.Back()).(*entry)
+		delete(c.entries, oldest.name)
+	}
+	return e
+}
+
+// lock waits for the entry as long as ctx allows.
+func (e *entry) lock(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case e.held <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (e *entry) unlock() { <-e.held }

@@ -1,0 +1,32 @@
+package oat
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// clock reads the time in nanoseconds since 1970. Without a function of the host's
+// it reads the machine's monotonic clock and adds it to the last known time of day,
+// because that takes half as long as asking for the time of day. Confirm sets it
+// anew several times a minute at the least, so that a correction of the time of day
+// is soon seen.
+type clock struct {
+	now  func() time.Time
+	base atomic.Pointer[time.Time]
+}
+
+// set notes the time of day.
+func (c *clock) set() {
+	if c.now == nil {
+		now := time.Now()
+		c.base.Store(&now)
+	}
+}
+
+func (c *clock) read() int64 {
+	if c.now != nil {
+		return c.now().UnixNano()
+	}
+	base := c.base.Load()
+	return base.UnixNano() + int64(time.Since(*base))
+}

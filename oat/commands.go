@@ -1,0 +1,254 @@
+package oat
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/quota"
+)
+
+// The commands. Each has one method of [Service] that carries it out, and one decide
+// method here that says what comes of it: events to record, nothing when there is
+// nothing to change, or the error it is refused with. To decide is a pure function
+// of the organization's state, the command and the clock.
+
+// Register makes an organization known. The host guards who may call it; when the
+// owners are the host's (Config.Owners), Owners stays empty.
+type Register struct {
+	Organization string
+	Plan         string // a name from Config.Plans, or "" for none
+	Owners       []string
+}
+
+// ChangePlan moves an organization to another plan. Tokens stay as they are.
+type ChangePlan struct {
+	Organization string
+	Plan         string // a name from Config.Plans, or "" for none
+}
+
+// AddOwner makes someone an owner. Adding an owner again changes nothing.
+type AddOwner struct {
+	Organization string
+	Owner        string
+}
+
+// RemoveOwner ends someone's ownership. Tokens they generated stay as they are.
+type RemoveOwner struct {
+	Organization string
+	Owner        string
+}
+
+// Generate makes a token.
+type Generate struct {
+	Organization string
+	Label        string // required, at most MaxLabel characters once trimmed
+	Description  string // optional, at most MaxDescription characters
+	Expires      Expiry // in the future, or Never()
+	Resources    []Resource
+}
+
+// Edit changes what is not nil, on an active token.
+type Edit struct {
+	Organization string
+	Token        uuid.UUID
+	Label        *string
+	Description  *string
+	Resources    []Resource // replaces the whole list; nil leaves it
+}
+
+// Deactivate ends an active token's use for good. What is left is to delete it.
+type Deactivate struct {
+	Organization string
+	Token        uuid.UUID
+}
+
+// Delete removes a token, whatever state it is in.
+type Delete struct {
+	Organization string
+	Token        uuid.UUID
+}
+
+func (c Register) decide(o *organization, plans quota.Plans, hostOwners bool) ([]events.Payload, error) {
+	var problems ValidationErrors
+	problems.add("organization", organizationProblem(c.Organization))
+	problems.add("plan", planProblem(plans, c.Plan))
+	if len(c.Owners) == 0 && !hostOwners {
+		problems.add("owners", "at least one is required")
+	}
+	if len(c.Owners) > 0 && hostOwners {
+		problems.add("owners", ErrHostOwners.Error())
+	}
+	for i, owner := range c.Owners {
+		field := fmt.Sprintf("owners[%d]", i)
+		problems.add(field, userProblem(owner))
+		if slices.Contains(c.Owners[:i], owner) {
+			problems.add(field, "is given twice")
+		}
+	}
+	if err := problems.orNil(); err != nil {
+		return nil, err
+	}
+	if o.version > 0 {
+		return nil, ErrExists
+	}
+	return []events.Payload{&events.OrganizationRegistered{Plan: c.Plan, Owners: c.Owners}}, nil
+}
+
+func (c ChangePlan) decide(o *organization, plans quota.Plans) ([]events.Payload, error) {
+	if planProblem(plans, c.Plan) != "" {
+		return nil, fmt.Errorf("%w %q", ErrUnknownPlan, clip(c.Plan))
+	}
+	if c.Plan == o.plan {
+		return nil, nil
+	}
+	return []events.Payload{&events.OrganizationPlanChanged{Plan: c.Plan}}, nil
+}
+
+func (c AddOwner) decide(o *organization, hostOwners bool) ([]events.Payload, error) {
+	if hostOwners {
+		return nil, ErrHostOwners
+	}
+	var problems ValidationErrors
+	problems.add("owner", userProblem(c.Owner))
+	if err := problems.orNil(); err != nil {
+		return nil, err
+	}
+	if slices.Contains(o.owners, c.Owner) {
+		return nil, nil
+	}
+	return []events.Payload{&events.OrganizationOwnerAdded{Owner: c.Owner}}, nil
+}
+
+func (c RemoveOwner) decide(o *organization, hostOwners bool) ([]events.Payload, error) {
+	switch {
+	case hostOwners:
+		return nil, ErrHostOwners
+	case !slices.Contains(o.owners, c.Owner):
+		return nil, ErrOwnerNotFound
+	case len(o.owners) == 1:
+		return nil, ErrLastOwner
+	}
+	return []events.Payload{&events.OrganizationOwnerRemoved{Owner: c.Owner}}, nil
+}
+
+// decide takes the id and the digest that the token gets if it is generated.
+func (c Generate) decide(o *organization, plans quota.Plans, now time.Time, id uuid.UUID, digest events.Hash) ([]events.Payload, error) {
+	plan := plans[o.plan]
+	if !plan.HasTokens() {
+		return nil, fmt.Errorf("%w: %s is on %q", ErrNoTokens, o.name, o.plan)
+	}
+	label := strings.TrimSpace(c.Label)
+	problems := fieldProblems(&label, &c.Description)
+	switch {
+	case !c.Expires.chosen:
+		problems.add("expires_at", "choose an instant, or never")
+	case c.Expires.Reached(now):
+		problems.add("expires_at", fmt.Sprintf("%s is not in the future", c.Expires))
+	}
+	problems = append(problems, resourceProblems(o.name, c.Resources)...)
+	if err := problems.orNil(); err != nil {
+		return nil, err
+	}
+	if err := plan.Check(len(o.tokens)); err != nil {
+		return nil, err
+	}
+	return []events.Payload{&events.TokenGenerated{
+		Token: id.String(), Label: label, Description: c.Description,
+		Digest: digest, ExpiresAt: c.Expires.String(), Resources: c.Resources,
+	}}, nil
+}
+
+func (c Edit) decide(o *organization, now time.Time) ([]events.Payload, error) {
+	t, err := o.editable(c.Token, now)
+	if err != nil {
+		return nil, err
+	}
+	if c.Label != nil {
+		label := strings.TrimSpace(*c.Label)
+		c.Label = &label
+	}
+	problems := fieldProblems(c.Label, c.Description)
+	if c.Resources != nil {
+		problems = append(problems, resourceProblems(o.name, c.Resources)...)
+	}
+	if err := problems.orNil(); err != nil {
+		return nil, err
+	}
+	edited := &events.TokenEdited{Token: t.ID.String()}
+	if c.Label != nil && *c.Label != t.Label {
+		edited.Label = c.Label
+	}
+	if c.Description != nil && *c.Description != t.Description {
+		edited.Description = c.Description
+	}
+	if c.Resources != nil && !slices.EqualFunc(c.Resources, t.Resources, sameResource) {
+		edited.Resources = c.Resources
+	}
+	if edited.Label == nil && edited.Description == nil && edited.Resources == nil {
+		return nil, nil
+	}
+	return []events.Payload{edited}, nil
+}
+
+func (c Deactivate) decide(o *organization, now time.Time) ([]events.Payload, error) {
+	t, err := o.editable(c.Token, now)
+	if err != nil {
+		return nil, err
+	}
+	return []events.Payload{&events.TokenDeactivated{Token: t.ID.String()}}, nil
+}
+
+// decide asks for an inactive token only where requireInactive is set. A token that
+// has expired counts as inactive for it, since it could not be deactivated any more.
+func (c Delete) decide(o *organization, now time.Time, requireInactive bool) ([]events.Payload, error) {
+	t, ok := o.tokens[c.Token]
+	switch {
+	case !ok:
+		return nil, ErrTokenNotFound
+	case requireInactive && t.Active && !t.Expires.Reached(now):
+		return nil, ErrActive
+	}
+	return []events.Payload{&events.TokenDeleted{Token: t.ID.String()}}, nil
+}
+
+// editable is the token if it can still be changed: the inactive-only-delete rule.
+func (o *organization) editable(id uuid.UUID, now time.Time) (*Token, error) {
+	t, ok := o.tokens[id]
+	switch {
+	case !ok:
+		return nil, ErrTokenNotFound
+	case !t.Active:
+		return nil, ErrInactive
+	case t.Expires.Reached(now):
+		return nil, ErrExpired
+	}
+	return t, nil
+}
+
+// fieldProblems checks the texts that are given.
+func fieldProblems(label, description *string) (found ValidationErrors) {
+	if label != nil {
+		found.add("label", textProblem(*label, 1, MaxLabel))
+	}
+	if description != nil {
+		found.add("description", proseProblem(*description, MaxDescription))
+	}
+	return found
+}
+
+// planProblem knows no plan, "", as well: it has nothing.
+func planProblem(plans quota.Plans, name string) string {
+	if _, ok := plans[name]; !ok && name != "" {
+		return fmt.Sprintf("%q is not a plan", clip(name))
+	}
+	return ""
+}
+
+func sameResource(a, b Resource) bool {
+	return a.Type == b.Type && a.Path == b.Path && slices.Equal(a.Scopes, b.Scopes)
+}

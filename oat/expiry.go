@@ -1,0 +1,69 @@
+package oat
+
+import (
+	"fmt"
+	"math"
+	"time"
+)
+
+// Expiry is when a token stops to authenticate: at an instant, or never. It is
+// chosen when the token is generated and cannot be changed.
+//
+// The zero Expiry is no choice, and [Service.Generate] refuses it: a token that
+// lives for ever is asked for by name, with [Never], and does not come of a time
+// that somebody forgot to set.
+type Expiry struct {
+	text   string // as it was given
+	at     time.Time
+	chosen bool
+}
+
+// Never is the expiry of a token that lives until it is deactivated or deleted.
+func Never() Expiry { return Expiry{chosen: true} }
+
+// ExpiresAt is the expiry at t, to the microsecond.
+func ExpiresAt(t time.Time) Expiry {
+	t = t.UTC().Truncate(time.Microsecond)
+	return Expiry{text: t.Format(time.RFC3339Nano), at: t, chosen: true}
+}
+
+// ParseExpiry reads an instant in RFC 3339, like "2027-01-31T00:00:00Z". The
+// expiry keeps the very text, and every read model gives it back as it was.
+func ParseExpiry(text string) (Expiry, error) {
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil || len(text) > len(time.RFC3339Nano) || t.Year() < 1 {
+		return Expiry{}, fmt.Errorf("expiry %q: want an instant like 2027-01-31T00:00:00Z", clip(text))
+	}
+	return Expiry{text: text, at: t, chosen: true}, nil
+}
+
+// recordedExpiry reads what was recorded: nothing for never.
+func recordedExpiry(text string) (Expiry, error) {
+	if text == "" {
+		return Never(), nil
+	}
+	return ParseExpiry(text)
+}
+
+// Time is the instant, and false for never.
+func (e Expiry) Time() (time.Time, bool) { return e.at, e.text != "" }
+
+// String is the instant as it was given, and "" for never.
+func (e Expiry) String() string { return e.text }
+
+// Reached tells whether a token with this expiry has expired at now.
+func (e Expiry) Reached(now time.Time) bool { return e.text != "" && !now.Before(e.at) }
+
+// nanoseconds is the instant as a number that times of today can be compared with:
+// nanoseconds since 1970. Instants outside their range, some 290 years around 1970,
+// are cut off, and never lies at the upper end.
+func (e Expiry) nanoseconds() int64 {
+	const end = int64(math.MaxInt64) / int64(time.Second)
+	switch {
+	case e.text == "" || e.at.Unix() >= end:
+		return math.MaxInt64
+	case e.at.Unix() <= -end:
+		return math.MinInt64
+	}
+	return e.at.UnixNano()
+}

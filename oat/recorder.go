@@ -1,0 +1,403 @@
+package oat
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/oklog/ulid/v2"
+
+	"github.com/oatmill/oatmill/events"
+)
+
+// DefaultRecordInterval is how long uses are summed up before they are recorded.
+const DefaultRecordInterval = time.Minute
+
+const (
+	recorderShards = 64
+	// maxUsesPerEvent keeps an event well below [events.MaxBatchSize]. Tokens
+	// beyond it are recorded with the next interval.
+	maxUsesPerEvent = 512
+	maxUseText      = 255 // bytes of an address or a user agent
+	// appendersAtOnce lets the appends of many organizations share the log's fsyncs.
+	appendersAtOnce = 64
+	// forgetAfter is how long at least a token is remembered as used.
+	forgetAfter = 24 * time.Hour
+)
+
+// RecorderConfig is what a [Recorder] needs. Only Log is required.
+type RecorderConfig struct {
+	// Log takes the events of use. Required.
+	Log events.Log
+	// Interval is how long uses are summed up. 0 means [DefaultRecordInterval].
+	Interval time.Duration
+	// Now is the clock events are stamped with. Nil means [time.Now].
+	Now func() time.Time
+	// Rand is where event ids come from. Nil means crypto/rand.
+	Rand io.Reader
+	// Logger hears of uses that could not be recorded yet. Nil means silence.
+	Logger *slog.Logger
+}
+
+// Use is one use of a known secret, or of a token's grant.
+type Use struct {
+	Organization string
+	Token        uuid.UUID
+	At           time.Time
+	Cause        string // why it was refused, "" when it was not
+	Address      string
+	UserAgent    string
+}
+
+// Recorder sums up uses in memory and records them in the organizations' usage
+// streams: one event for an organization in every interval in which its tokens were
+// used. A token's first use is recorded at once, so that owners see a new token come
+// alive; so is the first one after a day or two, and after a restart.
+//
+// Record takes nanoseconds and waits for nothing. A crash loses the uses of one
+// interval at the most, and so does nothing else: what cannot be appended is kept
+// and tried again.
+type Recorder struct {
+	cfg    RecorderConfig
+	random lockedReader
+	shards [recorderShards]shard
+	wake   chan struct{} // filled when there is a first use
+
+	flushing sync.Mutex // held during a flush
+	// unsure are the events, one for an organization at the most, of which it is
+	// not known whether they were appended. Guarded by flushing.
+	unsure map[string]*events.Envelope
+
+	stop    context.CancelFunc
+	stopped chan struct{}
+}
+
+// shard holds the cells of some tokens. A flush takes the maps away whole, so that
+// it holds the lock no longer than a use does.
+type shard struct {
+	mu    sync.Mutex
+	cells map[uuid.UUID]*cell // to be recorded with the interval
+	first map[uuid.UUID]*cell // to be recorded at once
+	seen  generations
+}
+
+// cell is what is known of one token's use since it was last recorded.
+type cell struct {
+	organization      string
+	accepted, refused span
+}
+
+// generations remembers tokens for one to two times forgetAfter.
+type generations struct {
+	young, old map[uuid.UUID]struct{}
+	born       time.Time // when young was begun
+}
+
+// add notes the token and tells whether it was remembered.
+func (g *generations) add(token uuid.UUID, now time.Time) bool {
+	if age := now.Sub(g.born); age < 0 || age > forgetAfter {
+		g.young, g.old, g.born = make(map[uuid.UUID]struct{}), g.young, now
+	}
+	_, young := g.young[token]
+	_, old := g.old[token]
+	g.young[token] = struct{}{}
+	return young || old
+}
+
+type span struct {
+	first, last        time.Time
+	count              int64
+	cause              string
+	address, userAgent string
+}
+
+// NewRecorder starts a recorder. It must be closed.
+func NewRecorder(cfg RecorderConfig) (*Recorder, error) {
+	if cfg.Log == nil {
+		return nil, errors.New("new recorder: RecorderConfig.Log is required")
+	}
+	if cfg.Interval <= 0 {
+		cfg.Interval = DefaultRecordInterval
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	r := &Recorder{
+		cfg: cfg, random: lockedReader{r: cfg.Rand}, wake: make(chan struct{}, 1),
+		unsure: make(map[string]*events.Envelope), stop: stop, stopped: make(chan struct{}),
+	}
+	for i := range r.shards {
+		r.shards[i].cells, r.shards[i].first = make(map[uuid.UUID]*cell), make(map[uuid.UUID]*cell)
+	}
+	go r.run(ctx)
+	return r, nil
+}
+
+// Record notes one use. It is safe for concurrent use.
+func (r *Recorder) Record(u Use) {
+	s := r.shard(u.Token)
+	s.mu.Lock()
+	c, ok := s.cells[u.Token]
+	isFirst := false
+	if !ok {
+		c, isFirst = s.newCell(&u)
+	}
+	c.add(&u)
+	s.mu.Unlock()
+	if isFirst {
+		select {
+		case r.wake <- struct{}{}:
+		default: // the flush that is due anyway will find it
+		}
+	}
+}
+
+// shard is where a token is. The last byte of an id is random in every version of
+// UUID.
+func (r *Recorder) shard(token uuid.UUID) *shard { return &r.shards[token[15]%recorderShards] }
+
+// newCell is the cell for a token that has none to be recorded with the interval,
+// and whether it is a new one that is to be recorded at once.
+func (s *shard) newCell(u *Use) (c *cell, isFirst bool) {
+	if c, ok := s.first[u.Token]; ok {
+		return c, false
+	}
+	c = &cell{organization: u.Organization}
+	if s.seen.add(u.Token, u.At) {
+		s.cells[u.Token] = c
+		return c, false
+	}
+	s.first[u.Token] = c
+	return c, true
+}
+
+func (c *cell) add(u *Use) {
+	into := &c.accepted
+	if u.Cause != "" {
+		into = &c.refused
+	}
+	if into.count == 0 || u.At.Before(into.first) {
+		into.first = u.At
+	}
+	// Not a plain assignment: two requests may come here out of order.
+	if into.count == 0 || !u.At.Before(into.last) {
+		into.last, into.cause, into.address, into.userAgent = u.At, u.Cause, u.Address, u.UserAgent
+	}
+	into.count++
+}
+
+// merge adds back what could not be recorded.
+func (s *span) merge(o span) {
+	switch {
+	case o.count == 0:
+		return
+	case s.count == 0:
+		*s = o
+		return
+	}
+	if o.first.Before(s.first) {
+		s.first = o.first
+	}
+	if o.last.After(s.last) {
+		s.last, s.cause, s.address, s.userAgent = o.last, o.cause, o.address, o.userAgent
+	}
+	s.count += o.count
+}
+
+// Flush records everything noted so far. The error says what could not be recorded;
+// that is kept for the next flush.
+func (r *Recorder) Flush(ctx context.Context) error { return r.flush(ctx, false) }
+
+// Close records everything noted so far and stops the recorder, as long as ctx
+// allows. Uses noted afterwards are lost.
+func (r *Recorder) Close(ctx context.Context) error {
+	r.stop()
+	<-r.stopped
+	return r.Flush(ctx)
+}
+
+func (r *Recorder) run(ctx context.Context) {
+	defer close(r.stopped)
+	ticker := time.NewTicker(r.cfg.Interval)
+	defer ticker.Stop()
+	for {
+		firstUses := false
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.wake:
+			firstUses = true
+		case <-ticker.C:
+		}
+		if err := r.flush(ctx, firstUses); err != nil && ctx.Err() == nil {
+			r.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "use not recorded yet", slog.Any("cause", err))
+		}
+	}
+}
+
+// taken is a cell that a flush took away.
+type taken struct {
+	token uuid.UUID
+	*cell
+}
+
+// flush records what was noted, or only the first uses of tokens.
+func (r *Recorder) flush(ctx context.Context, firstUses bool) error {
+	r.flushing.Lock()
+	defer r.flushing.Unlock()
+	uses := r.take(firstUses)
+	for organization := range r.unsure {
+		if _, ok := uses[organization]; !ok {
+			uses[organization] = nil
+		}
+	}
+	return r.appendAll(ctx, uses)
+}
+
+// take takes the cells away, and groups them by organization.
+func (r *Recorder) take(firstUses bool) map[string][]taken {
+	uses := make(map[string][]taken)
+	for i := range r.shards {
+		s := &r.shards[i]
+		s.mu.Lock()
+		all := [2]map[uuid.UUID]*cell{s.first, nil}
+		s.first = make(map[uuid.UUID]*cell)
+		if !firstUses {
+			all[1], s.cells = s.cells, make(map[uuid.UUID]*cell, len(s.cells))
+		}
+		s.mu.Unlock()
+		for _, cells := range all {
+			for token, c := range cells {
+				uses[c.organization] = append(uses[c.organization], taken{token, c})
+			}
+		}
+	}
+	return uses
+}
+
+// appendAll appends for many organizations side by side.
+func (r *Recorder) appendAll(ctx context.Context, uses map[string][]taken) error {
+	var (
+		wg       sync.WaitGroup
+		mu       sync.Mutex // for failures and r.unsure
+		failures []error
+		places   = make(chan struct{}, appendersAtOnce)
+	)
+	for organization, of := range uses {
+		places <- struct{}{}
+		mu.Lock()
+		before := r.unsure[organization]
+		mu.Unlock()
+		wg.Go(func() {
+			defer func() { <-places }()
+			after, err := r.appendOne(ctx, organization, before, of)
+			mu.Lock()
+			defer mu.Unlock()
+			if delete(r.unsure, organization); after != nil {
+				r.unsure[organization] = after
+			}
+			if err != nil {
+				failures = append(failures, fmt.Errorf("record use of %s: %w", organization, err))
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(failures...)
+}
+
+// appendOne first settles an event whose outcome is unknown, then appends what was
+// taken. It returns the event whose outcome is unknown now, if there is one. Uses
+// that are surely not in the log go back to the cells.
+func (r *Recorder) appendOne(ctx context.Context, organization string, before *events.Envelope, uses []taken) (*events.Envelope, error) {
+	stream := events.UsageStream(organization)
+	if before != nil {
+		if _, err := r.cfg.Log.Append(ctx, stream, events.Any, *before); err != nil {
+			r.putBack(uses)
+			return before, err
+		}
+	}
+	if len(uses) > maxUsesPerEvent {
+		r.putBack(uses[maxUsesPerEvent:])
+		uses = uses[:maxUsesPerEvent]
+	}
+	if len(uses) == 0 {
+		return nil, nil
+	}
+	envelope, err := r.envelope(uses)
+	if err == nil {
+		_, err = r.cfg.Log.Append(ctx, stream, events.Any, envelope)
+	}
+	switch {
+	case errors.Is(err, events.ErrUnknownOutcome):
+		return &envelope, err
+	case err != nil:
+		r.putBack(uses)
+	}
+	return nil, err
+}
+
+// putBack keeps what could not be recorded for the next interval.
+func (r *Recorder) putBack(uses []taken) {
+	for _, u := range uses {
+		s := r.shard(u.token)
+		s.mu.Lock()
+		if c, ok := s.cells[u.token]; ok {
+			c.accepted.merge(u.accepted)
+			c.refused.merge(u.refused)
+		} else {
+			s.cells[u.token] = u.cell
+		}
+		s.mu.Unlock()
+	}
+}
+
+func (r *Recorder) envelope(uses []taken) (events.Envelope, error) {
+	slices.SortFunc(uses, func(a, b taken) int { return cmp.Compare(a.token.String(), b.token.String()) })
+	payload := &events.UsageRecorded{Uses: make([]events.Use, len(uses))}
+	for i, u := range uses {
+		payload.Uses[i] = events.Use{Token: u.token.String(), Accepted: u.accepted.payload(), Refused: u.refused.payload()}
+	}
+	now := r.cfg.Now()
+	id, err := ulid.New(ulid.Timestamp(now), &r.random)
+	if err != nil {
+		return events.Envelope{}, fmt.Errorf("event id: %w", err)
+	}
+	return events.NewEnvelope(id, now, hostPrefix+"recorder", payload)
+}
+
+func (s *span) payload() *events.UseSpan {
+	if s.count == 0 {
+		return nil
+	}
+	return &events.UseSpan{
+		First: events.Instant(s.first), Last: events.Instant(s.last), Count: s.count,
+		Cause: s.cause, Address: useText(s.address), UserAgent: useText(s.userAgent),
+	}
+}
+
+// useText makes what a client said of itself fit to be recorded and shown.
+func useText(s string) string {
+	s = strings.ToValidUTF8(s[:min(len(s), maxUseText)], "")
+	return strings.Map(func(c rune) rune {
+		if c < ' ' || c == 0x7f {
+			return -1
+		}
+		return c
+	}, s)
+}

@@ -1,0 +1,223 @@
+package oat
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/quota"
+)
+
+// Config is what a [Service] needs. Only Log is required.
+type Config struct {
+	// Log holds every organization's stream. Required.
+	Log events.Log
+	// Plans are the plans there are. Nil means [quota.Docker].
+	Plans quota.Plans
+	// Owners tells who owns an organization, where the host knows that itself.
+	// Nil means that owners are recorded in the log, with Register, AddOwner and
+	// RemoveOwner.
+	Owners Owners
+	// Verifier, when set, knows of every command of this service before the
+	// command returns.
+	Verifier *Verifier
+	// Prefix begins the secrets of new tokens: at most 20 letters, digits, _ and -.
+	// "" means [DefaultPrefix].
+	Prefix string
+	// RequireInactiveToDelete demands that a token be deactivated, or have expired,
+	// before it is deleted.
+	RequireInactiveToDelete bool
+	// Now is the clock. Nil means [time.Now].
+	Now func() time.Time
+	// Rand is where secrets and ids come from. Nil means crypto/rand.
+	Rand io.Reader
+	// Logger hears of what the service worked around: conflicts, snapshots that
+	// could not be used. Nil means silence.
+	Logger *slog.Logger
+	// CacheSize is how many organizations are kept folded in memory. 0 means
+	// 10,000. One that is not kept is read from the log again.
+	CacheSize int
+}
+
+// Owners is a host's own answer to who owns an organization.
+type Owners interface {
+	// IsOwner tells whether user owns organization. It is asked before every
+	// command of a user, outside any transaction. An error refuses the command
+	// and is returned to its caller.
+	IsOwner(ctx context.Context, organization, user string) (bool, error)
+}
+
+// Service carries out commands. It is safe for concurrent use, and any number of
+// services may work on one log, in one process or in many.
+type Service struct {
+	cfg    Config
+	random lockedReader
+	cache  *cache
+}
+
+// New is a service over cfg.Log. The error says what is wrong with cfg.
+func New(cfg Config) (*Service, error) {
+	if cfg.Log == nil {
+		return nil, errors.New("new service: Config.Log is required")
+	}
+	if cfg.Plans == nil {
+		cfg.Plans = quota.Docker()
+	}
+	if cfg.Prefix == "" {
+		cfg.Prefix = DefaultPrefix
+	}
+	if problem := prefixProblem(cfg.Prefix); problem != "" {
+		return nil, fmt.Errorf("new service: Config.Prefix %s", problem)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.CacheSize <= 0 {
+		cfg.CacheSize = 10_000
+	}
+	return &Service{cfg: cfg, random: lockedReader{r: cfg.Rand}, cache: newCache(cfg.CacheSize)}, nil
+}
+
+// Register makes an organization known. Refused with [ErrExists] and [ErrInvalid].
+func (s *Service) Register(ctx context.Context, by Actor, cmd Register) error {
+	return s.execute(ctx, by, cmd.Organization, func(o *organization, _ time.Time) ([]events.Payload, error) {
+		return cmd.decide(o, s.cfg.Plans, s.cfg.Owners != nil)
+	}, nil)
+}
+
+// ChangePlan moves an organization to another plan. Refused with [ErrUnknownPlan],
+// [ErrNotOwner] and [ErrOrganizationNotFound].
+func (s *Service) ChangePlan(ctx context.Context, by Actor, cmd ChangePlan) error {
+	return s.manage(ctx, by, cmd.Organization, func(o *organization, _ time.Time) ([]events.Payload, error) {
+		return cmd.decide(o, s.cfg.Plans)
+	}, nil)
+}
+
+// AddOwner makes someone an owner. Refused with [ErrInvalid], [ErrNotOwner],
+// [ErrOrganizationNotFound] and [ErrHostOwners].
+func (s *Service) AddOwner(ctx context.Context, by Actor, cmd AddOwner) error {
+	return s.manage(ctx, by, cmd.Organization, func(o *organization, _ time.Time) ([]events.Payload, error) {
+		return cmd.decide(o, s.cfg.Owners != nil)
+	}, nil)
+}
+
+// RemoveOwner ends someone's ownership. Refused with [ErrLastOwner],
+// [ErrOwnerNotFound], [ErrNotOwner], [ErrOrganizationNotFound] and [ErrHostOwners].
+func (s *Service) RemoveOwner(ctx context.Context, by Actor, cmd RemoveOwner) error {
+	return s.manage(ctx, by, cmd.Organization, func(o *organization, _ time.Time) ([]events.Payload, error) {
+		return cmd.decide(o, s.cfg.Owners != nil)
+	}, nil)
+}
+
+// Generate makes a token and returns it with its secret, which nobody can get
+// again. Refused with [ErrInvalid], [ErrNoTokens], [quota.ErrExceeded],
+// [ErrNotOwner] and [ErrOrganizationNotFound].
+//
+// An error that is [events.ErrUnknownOutcome] leaves open whether there is such a
+// token now. Its secret is lost in any case; a token that nobody holds can be found
+// by its label and deleted.
+func (s *Service) Generate(ctx context.Context, by Actor, cmd Generate) (Token, Secret, error) {
+	id, err := uuid.NewRandomFromReader(&s.random)
+	if err != nil {
+		return Token{}, Secret{}, fmt.Errorf("generate token: id: %w", err)
+	}
+	secret, err := generateSecret(&s.random, s.cfg.Prefix)
+	if err != nil {
+		return Token{}, Secret{}, err
+	}
+	var token Token
+	err = s.manage(ctx, by, cmd.Organization, func(o *organization, now time.Time) ([]events.Payload, error) {
+		return cmd.decide(o, s.cfg.Plans, now, id, secret.digest())
+	}, func(o *organization) { token = o.tokens[id].clone() })
+	if err != nil {
+		return Token{}, Secret{}, err
+	}
+	return token, secret, nil
+}
+
+// Edit changes a token's label, description or access, and returns the token as it
+// is then. Refused with [ErrInvalid], [ErrInactive], [ErrExpired],
+// [ErrTokenNotFound], [ErrNotOwner] and [ErrOrganizationNotFound].
+func (s *Service) Edit(ctx context.Context, by Actor, cmd Edit) (Token, error) {
+	var token Token
+	err := s.manage(ctx, by, cmd.Organization, func(o *organization, now time.Time) ([]events.Payload, error) {
+		return cmd.decide(o, now)
+	}, func(o *organization) { token = o.tokens[cmd.Token].clone() })
+	return token, err
+}
+
+// Deactivate ends a token's use for good. Refused with [ErrInactive], [ErrExpired],
+// [ErrTokenNotFound], [ErrNotOwner] and [ErrOrganizationNotFound].
+func (s *Service) Deactivate(ctx context.Context, by Actor, cmd Deactivate) error {
+	return s.manage(ctx, by, cmd.Organization, func(o *organization, now time.Time) ([]events.Payload, error) {
+		return cmd.decide(o, now)
+	}, nil)
+}
+
+// Delete removes a token. Refused with [ErrTokenNotFound], [ErrNotOwner],
+// [ErrOrganizationNotFound] and, where Config.RequireInactiveToDelete is set,
+// [ErrActive].
+func (s *Service) Delete(ctx context.Context, by Actor, cmd Delete) error {
+	return s.manage(ctx, by, cmd.Organization, func(o *organization, now time.Time) ([]events.Payload, error) {
+		return cmd.decide(o, now, s.cfg.RequireInactiveToDelete)
+	}, nil)
+}
+
+// manage carries out a command on an organization that must exist, for an actor who
+// must be allowed to manage it. Someone who is not learns nothing else.
+func (s *Service) manage(ctx context.Context, by Actor, name string, decide decision, done func(*organization)) error {
+	hostAllows, err := s.hostAllows(ctx, by, name)
+	if err != nil {
+		return err
+	}
+	return s.execute(ctx, by, name, func(o *organization, now time.Time) ([]events.Payload, error) {
+		switch {
+		case o.version == 0:
+			return nil, ErrOrganizationNotFound
+		case hostAllows:
+		case s.cfg.Owners != nil || !slices.Contains(o.owners, by.User):
+			return nil, ErrNotOwner
+		}
+		return decide(o, now)
+	}, done)
+}
+
+// hostAllows tells whether the actor may manage the organization whatever the log
+// says of its owners.
+func (s *Service) hostAllows(ctx context.Context, by Actor, name string) (bool, error) {
+	if by.Host != "" || by.User == "" || s.cfg.Owners == nil {
+		return by.Host != "", nil
+	}
+	is, err := s.cfg.Owners.IsOwner(ctx, name, by.User)
+	if err != nil {
+		return false, fmt.Errorf("ask who owns %s: %w", clip(name), err)
+	}
+	return is, nil
+}
+
+// lockedReader lets any reader be used from many goroutines.
+type lockedReader struct {
+	mu sync.Mutex
+	r  io.Reader
+}
+
+func (l *lockedReader) Read(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.r.Read(p)
+}

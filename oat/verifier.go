@@ -1,0 +1,332 @@
+package oat
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/quota"
+)
+
+// DefaultMaxStaleness is how long a verifier answers without having seen the end of
+// the log.
+const DefaultMaxStaleness = 10 * time.Second
+
+// VerifierConfig is what a [Verifier] needs. The zero config works.
+type VerifierConfig struct {
+	// Plans are the plans there are, the same as the service's. Nil means
+	// [quota.Docker].
+	Plans quota.Plans
+	// MaxStaleness is how long after it last saw the end of the log the verifier
+	// still answers. 0 means [DefaultMaxStaleness].
+	MaxStaleness time.Duration
+	// UnsupportedServices are names of services, in lower case, that tokens are
+	// not for. Nil means [DockerServices].
+	UnsupportedServices []string
+	// Recorder, when set, is told of every use of a known secret.
+	Recorder *Recorder
+	// Now is the clock. Nil means the machine's.
+	Now func() time.Time
+	// Logger hears of every refusal with its cause: at level Info for known tokens,
+	// at Debug for others. Nil means silence.
+	Logger *slog.Logger
+}
+
+// DockerServices are the services that Docker's page names as incompatible with
+// organization access tokens.
+func DockerServices() []string {
+	return []string{"docker-desktop", "docker-build-cloud", "docker-scout", "docker-rest-api"}
+}
+
+// Attempt is somebody's try to authenticate.
+type Attempt struct {
+	// Organization is the user name that was given.
+	Organization string
+	// Secret is the password that was given, wrapped with [NewSecret].
+	Secret Secret
+	// Service is the service the attempt is for, where the host can tell.
+	Service string
+	// Address and UserAgent are recorded with the use. The address is the peer's as
+	// the host knows it, never what a header claims, unless a proxy the host trusts
+	// wrote it.
+	Address   string
+	UserAgent string
+}
+
+// Verifier answers whether a secret opens. It is the one door: whatever accepts
+// tokens asks it, every time, and keeps no answer.
+//
+// It folds what it knows from the log, and is fed through [Verifier.Apply] and
+// [Verifier.Confirm], usually by a projection.Runner, and beside that by the
+// [Service] of its own process. It is safe for concurrent use.
+type Verifier struct {
+	cfg         VerifierConfig
+	unsupported map[string]bool
+	clock       clock
+	confirmed   atomic.Int64 // nanoseconds since 1970; 0 for not yet
+	followDelay atomic.Int64 // nanoseconds
+
+	digests *table
+	tokens  *table
+
+	mu       sync.Mutex // for all that follows, and for changing the tables
+	tenants  map[string]*tenant
+	position events.Position
+}
+
+// tenant is what the verifier knows of one organization.
+type tenant struct {
+	name string
+	plan atomic.Pointer[string]
+	// open is false while no token of the organization opens: its plan has none, or
+	// the verifier knows that it has not caught up with the stream.
+	open atomic.Bool
+
+	// Guarded by Verifier.mu:
+	version  events.Version // up to which the stream is folded
+	required events.Version // up to which it must be before anything opens
+}
+
+// NewVerifier is a verifier that knows nothing yet, and refuses until it was
+// confirmed once.
+func NewVerifier(cfg VerifierConfig) *Verifier {
+	if cfg.Plans == nil {
+		cfg.Plans = quota.Docker()
+	}
+	if cfg.MaxStaleness <= 0 {
+		cfg.MaxStaleness = DefaultMaxStaleness
+	}
+	if cfg.UnsupportedServices == nil {
+		cfg.UnsupportedServices = DockerServices()
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	v := &Verifier{
+		cfg:         cfg,
+		unsupported: make(map[string]bool),
+		clock:       clock{now: cfg.Now},
+		digests:     newTable(func(c *credential) uint64 { return digestHash(&c.digest) }),
+		tokens:      newTable(func(c *credential) uint64 { return tokenHash(&c.token) }),
+		tenants:     make(map[string]*tenant),
+	}
+	for _, service := range cfg.UnsupportedServices {
+		v.unsupported[strings.ToLower(service)] = true
+	}
+	v.clock.set()
+	return v
+}
+
+// Verify tells what the attempt opens. The error is [ErrUnsupportedService] for a
+// service that tokens are not for, [ErrStale] when the verifier is not sure to know
+// every revocation, and in every other case [ErrRefused], which says nothing of the
+// cause: the cause is logged, and recorded where the secret is a known one.
+//
+// A text that does not have the form of a secret is refused before anything is
+// looked up. Otherwise the work is the same whether or not the organization exists.
+func (v *Verifier) Verify(ctx context.Context, a Attempt) (Grant, error) {
+	if a.Service != "" && v.unsupported[strings.ToLower(a.Service)] {
+		v.logRefusal(ctx, slog.LevelDebug, causeService, &a, uuid.Nil)
+		return Grant{}, ErrUnsupportedService
+	}
+	secret := a.Secret.Reveal()
+	if !wellFormed(secret) {
+		v.logRefusal(ctx, slog.LevelDebug, causeMalformed, &a, uuid.Nil)
+		return Grant{}, ErrRefused
+	}
+	digest := digestOf(secret)
+	now, fresh := v.fresh()
+	if !fresh {
+		v.logRefusal(ctx, slog.LevelWarn, causeStale, &a, uuid.Nil)
+		return Grant{}, ErrStale
+	}
+	c := v.digests.byDigest(&digest)
+	if c == nil {
+		v.logRefusal(ctx, slog.LevelDebug, causeUnknown, &a, uuid.Nil)
+		return Grant{}, ErrRefused
+	}
+	cause := c.refuses(a.Organization, now)
+	if v.cfg.Recorder != nil {
+		v.cfg.Recorder.Record(Use{
+			Organization: c.tenant.name, Token: c.token, At: time.Unix(0, now),
+			Cause: cause, Address: a.Address, UserAgent: a.UserAgent,
+		})
+	}
+	if cause != "" {
+		v.logRefusal(ctx, slog.LevelInfo, cause, &a, c.token)
+		return Grant{}, ErrRefused
+	}
+	return Grant{c: c}, nil
+}
+
+// Recheck tells what a token opens by now, for a caller that has proof of an earlier
+// successful [Verifier.Verify] of this token, such as a signed registry token. It
+// refuses as Verify does.
+func (v *Verifier) Recheck(ctx context.Context, organization string, token uuid.UUID) (Grant, error) {
+	now, fresh := v.fresh()
+	a := Attempt{Organization: organization}
+	if !fresh {
+		v.logRefusal(ctx, slog.LevelWarn, causeStale, &a, token)
+		return Grant{}, ErrStale
+	}
+	c, cause := v.tokens.byToken(&token), causeUnknown
+	if c != nil {
+		cause = c.refuses(organization, now)
+	}
+	if cause != "" {
+		v.logRefusal(ctx, slog.LevelInfo, cause, &a, token)
+		return Grant{}, ErrRefused
+	}
+	return Grant{c: c}, nil
+}
+
+// The causes of refusals, as they are logged and recorded.
+const (
+	causeService      = "service"      // the service does not take tokens
+	causeMalformed    = "malformed"    // not the form of a secret
+	causeStale        = "stale"        // the verifier is not up to date
+	causeUnknown      = "unknown"      // no token has this secret
+	causeOrganization = "organization" // the user name is not the token's organization
+	causeInactive     = "inactive"     // the token was deactivated
+	causeExpired      = "expired"      // the token has expired
+	causePlan         = "plan"         // the organization's plan has no tokens, or its stream was not followed
+)
+
+// refuses is why the credential does not open for the organization at now, "" when it
+// does.
+func (c *credential) refuses(organization string, now int64) string {
+	switch {
+	case c.tenant.name != organization:
+		return causeOrganization
+	case !c.active:
+		return causeInactive
+	case now >= c.expires:
+		return causeExpired
+	case !c.tenant.open.Load():
+		return causePlan
+	}
+	return ""
+}
+
+// fresh is the time, and whether the end of the log was seen recently enough before
+// it. A clock that went back makes the verifier unsure until the next confirmation.
+func (v *Verifier) fresh() (now int64, fresh bool) {
+	// In this order: a confirmation that comes in between must not look as if it
+	// came from the future.
+	confirmed := v.confirmed.Load()
+	now = v.clock.read()
+	age := now - confirmed
+	return now, 0 <= age && age <= int64(v.cfg.MaxStaleness)
+}
+
+func (v *Verifier) logRefusal(ctx context.Context, level slog.Level, cause string, a *Attempt, token uuid.UUID) {
+	if !v.cfg.Logger.Enabled(ctx, level) {
+		return
+	}
+	v.cfg.Logger.LogAttrs(ctx, level, "verification refused", slog.String("cause", cause),
+		slog.String("organization", clip(a.Organization)), slog.String("token", token.String()),
+		slog.String("address", clip(a.Address)), slog.String("user_agent", clip(a.UserAgent)))
+}
+
+// VerifierStatus is how a verifier stands.
+type VerifierStatus struct {
+	Position      events.Position // up to which it knows the log
+	Confirmed     time.Time       // when it last knew the log to its end; zero for never
+	Stale         bool            // whether it refuses everyone
+	FollowDelay   time.Duration   // from the time of the newest event it was fed to its arrival
+	Credentials   int             // tokens it knows
+	Organizations int
+}
+
+// Status is for health checks and metrics.
+func (v *Verifier) Status() VerifierStatus {
+	_, fresh := v.fresh()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	status := VerifierStatus{
+		Position: v.position, Stale: !fresh, FollowDelay: time.Duration(v.followDelay.Load()),
+		Credentials: v.digests.live, Organizations: len(v.tenants),
+	}
+	if at := v.confirmed.Load(); at != 0 {
+		status.Confirmed = time.Unix(0, at)
+	}
+	return status
+}
+
+// Position is the position up to which the verifier knows the log.
+func (v *Verifier) Position() events.Position {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.position
+}
+
+// Confirm notes that the verifier was fed every record that was committed before at.
+func (v *Verifier) Confirm(at time.Time) {
+	v.clock.set()
+	v.confirmed.Store(at.UnixNano())
+}
+
+// Apply folds the next records of the log. Records at or below [Verifier.Position]
+// are skipped. After an error the verifier has folded every record before the one
+// the error is about; its position tells which.
+func (v *Verifier) Apply(ctx context.Context, batch []events.Recorded) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for i := range batch {
+		r := &batch[i]
+		if r.Position <= v.position {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if r.Stream.Kind() == events.KindOrganization {
+			if err := v.fold(r); err != nil {
+				return fmt.Errorf("verifier: position %d in %s: %w", r.Position, r.Stream, err)
+			}
+		}
+		v.position = r.Position
+	}
+	if len(batch) > 0 {
+		v.followDelay.Store(max(0, v.clock.read()-batch[len(batch)-1].Time.UnixNano()))
+	}
+	return nil
+}
+
+// observe takes in records that the service of this process has just appended. If
+// records of others come before them, it reads those from the log; if it cannot, the
+// organization stays shut until Apply has brought them.
+func (v *Verifier) observe(ctx context.Context, log events.Log, records []events.Recorded) {
+	name, last := records[0].Stream.Name(), records[len(records)-1].Version
+	v.mu.Lock()
+	known := v.tenant(name).version
+	v.mu.Unlock()
+	if known+1 < records[0].Version {
+		records = nil
+		for r, err := range log.ReadStream(ctx, events.OrganizationStream(name), known) {
+			if err != nil {
+				v.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "organization shut until followed", slog.String("organization", name), slog.Any("cause", err))
+				break
+			}
+			records = append(records, r)
+		}
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	t := v.tenant(name)
+	t.required = max(t.required, last)
+	for i := range records {
+		if err := v.fold(&records[i]); err != nil {
+			v.cfg.Logger.LogAttrs(ctx, slog.LevelError, "organization shut", slog.String("organization", name), slog.Any("cause", err))
+			break
+		}
+	}
+	v.reopen(t)
+}
