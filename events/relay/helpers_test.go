@@ -19,7 +19,7 @@ import (
 )
 
 // patience is how long a test waits for what must happen before it calls it lost.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 var errBroken = errors.New("broken on purpose")
 
