@@ -231,8 +231,18 @@ func (v *Verifier) logRefusal(ctx context.Context, level slog.Level, cause strin
 		return
 	}
 	v.cfg.Logger.LogAttrs(ctx, level, "verification refused", slog.String("cause", cause),
-		slog.String("organization", clip(a.Organization)), slog.String("token", token.String()),
+		slog.String("organization", loggable(a.Organization)), slog.String("token", token.String()),
 		slog.String("address", clip(a.Address)), slog.String("user_agent", clip(a.UserAgent)))
+}
+
+// loggable is a user name as it may be logged. Whoever mixes up user name and password
+// sends a secret as the one or the other, so only what can be a name is shown.
+func loggable(organization string) string {
+	_, err := ParseSecret(organization)
+	if organization == "" || err != nil && organizationProblem(organization) == "" {
+		return organization
+	}
+	return "[no organization's name]"
 }
 
 // VerifierStatus is how a verifier stands.
