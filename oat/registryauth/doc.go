@@ -78,8 +78,8 @@
 // needed, so a rotation by one of them is one by all. A file that can be read by
 // others than its owner, or that holds anything but whole keys, is refused.
 //
-// Key material never comes from a JWT: one that carries a key or certificates is
-// refused. The algorithm is the key's, never the JWT's.
+// Key material never comes from a JWT: of its header only kid is looked at, to find
+// the key, and alg, which must be the key's own.
 //
 // # Guard
 //

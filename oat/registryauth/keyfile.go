@@ -34,13 +34,10 @@ func (k key) id() string { return k.private.KeyID }
 func generateKey(algorithm Algorithm) (key, error) {
 	var private crypto.Signer
 	var err error
-	switch algorithm {
-	case ES256:
-		private, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	case EdDSA:
+	if algorithm == EdDSA {
 		_, private, err = ed25519.GenerateKey(rand.Reader)
-	default:
-		err = fmt.Errorf("algorithm is %q, want %s or %s", algorithm, ES256, EdDSA)
+	} else {
+		private, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	}
 	if err != nil {
 		return key{}, err
