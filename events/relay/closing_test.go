@@ -197,8 +197,8 @@ func consumeAtRandom(messages <-chan *message.Message, rng *rand.Rand) {
 // each start begins no later than after the last ack, and has no holes; and less than
 // SaveEvery of what was acked comes again, unless a save was lost.
 //
-// It fails when a nacked message is passed over, when catchUp sets the position
-// before the ack, or when ack saves only after every + 1.
+// It fails when a nacked message is passed over, when catchUp notes a position before
+// its ack, or when ack saves only after every + 1.
 func TestNothingIsMissedWhateverHappens(t *testing.T) {
 	for seed := range uint64(40) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

@@ -89,8 +89,8 @@ func expectRoundTrip(t *testing.T, r events.Recorded) {
 }
 
 // Every record a log can hold comes back as it was. It fails when escape leaves "%"
-// as it is, when the layout of times loses its trailing zeros, or when ToMessage
-// forgets any field.
+// as it is, when the layout of times has three digits, or when ToMessage forgets any
+// field.
 func TestEveryRecordComesBack(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 2000 {

@@ -118,9 +118,9 @@ func orDefault[T comparable](value *T, instead T) {
 // it is, the group may subscribe to the topic again.
 //
 // A topic of a form that selects nothing, or one that this Subscriber is subscribed
-// to already, is [events.ErrInvalid]; so is a position that lies behind the end of
-// the log, which means that the checkpoints are those of another log. Other errors
-// are those of loading the position.
+// to already, is [events.ErrInvalid]; so is a position beyond the end of the log,
+// which means that the checkpoints are those of another log. Other errors are those
+// of loading the position.
 func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	if err := s.register(topic, cancel); err != nil {
@@ -175,10 +175,10 @@ func (s *Subscriber) release(topic string, unsaved error) {
 }
 
 // Close ends all subscriptions, waits until their channels are closed and their
-// positions saved, and makes later calls of Subscribe fail. It takes no longer than
-// [SubscriberConfig.CloseTimeout] and one save. The error says what could not be
-// saved, by these or by subscriptions that ended before; messages that were acked
-// since then will be delivered again.
+// positions saved, and makes later calls of Subscribe fail. It waits no longer than
+// [SubscriberConfig.CloseTimeout] for handlers, and then for the save, which is given
+// up after 5 s. The error says what could not be saved, by these subscriptions or by
+// ones that ended before; messages that were acked since then will come again.
 func (s *Subscriber) Close() error {
 	s.mu.Lock()
 	s.closed = true
