@@ -117,36 +117,54 @@ func belongs(repository, organization string) bool {
 		repository[len(organization)] == '/' && strings.HasPrefix(repository, organization)
 }
 
-// access is resources made ready for deciding. What it does not understand, or
-// what reaches outside the organization, opens nothing: a new reading of old
-// records may only narrow them.
-type access struct {
-	public Level
-	all    Level
-	chosen []chosen
+// presets is how far a token's access goes where no repository is named.
+type presets struct {
+	public Level // to public repositories, whoever's
+	all    Level // to every repository of the organization
 }
 
+// chosen is a repository that a token's access names.
 type chosen struct {
 	repository string
 	level      Level
 }
 
-func compileAccess(organization string, resources []Resource) (a access) {
+// setAccess makes resources ready for deciding. What it does not understand, or what
+// reaches outside the organization, opens nothing: a new reading of old records may
+// only narrow them.
+func (c *credential) setAccess(resources []Resource) {
+	c.presets, c.chosen = presets{}, nil
 	for _, r := range resources {
 		level := levelOf(r)
 		switch {
 		case level == 0:
 		case r.Path == PathPublic:
-			a.public = Read
-		case r.Path == organization+"/*":
-			a.all = max(a.all, level)
-		case isRepository(r.Path) && belongs(r.Path, organization):
+			c.presets.public = Read
+		case r.Path == c.tenant.name+"/*":
+			c.presets.all = max(c.presets.all, level)
+		case isRepository(r.Path) && belongs(r.Path, c.tenant.name):
 			// The path shares memory with a whole record; the copy lets that go.
-			a.chosen = append(a.chosen, chosen{strings.Clone(r.Path), level})
+			c.chosen = append(c.chosen, chosen{strings.Clone(r.Path), level})
 		}
 	}
-	a.chosen = slices.Clip(a.chosen)
-	return a
+	c.chosen = slices.Clip(c.chosen)
+}
+
+// level is how far the credential's access to a repository goes.
+func (c *credential) level(repository string, v Visibility) (level Level) {
+	if v == VisibilityPublic {
+		level = c.presets.public
+	}
+	if !belongs(repository, c.tenant.name) {
+		return level
+	}
+	level = max(level, c.presets.all)
+	for i := range c.chosen {
+		if c.chosen[i].repository == repository {
+			level = max(level, c.chosen[i].level)
+		}
+	}
+	return level
 }
 
 func levelOf(r Resource) (level Level) {
@@ -159,22 +177,6 @@ func levelOf(r Resource) (level Level) {
 			level = max(level, Read)
 		case ScopePush:
 			level = ReadWrite
-		}
-	}
-	return level
-}
-
-// level is how far the access goes for a repository.
-func (a *access) level(organization, repository string, v Visibility) (level Level) {
-	if v == VisibilityPublic {
-		level = a.public
-	}
-	if belongs(repository, organization) {
-		level = max(level, a.all)
-		for i := range a.chosen {
-			if a.chosen[i].repository == repository {
-				level = max(level, a.chosen[i].level)
-			}
 		}
 	}
 	return level

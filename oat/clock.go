@@ -12,14 +12,20 @@ import (
 // is soon seen.
 type clock struct {
 	now  func() time.Time
-	base atomic.Pointer[time.Time]
+	base atomic.Pointer[reading]
+}
+
+// reading is the machine's time of day, with the monotonic clock beside it in at.
+type reading struct {
+	at          time.Time
+	nanoseconds int64
 }
 
 // set notes the time of day.
 func (c *clock) set() {
 	if c.now == nil {
 		now := time.Now()
-		c.base.Store(&now)
+		c.base.Store(&reading{now, now.UnixNano()})
 	}
 }
 
@@ -28,5 +34,5 @@ func (c *clock) read() int64 {
 		return c.now().UnixNano()
 	}
 	base := c.base.Load()
-	return base.UnixNano() + int64(time.Since(*base))
+	return base.nanoseconds + int64(time.Since(base.at))
 }

@@ -58,7 +58,7 @@ func (v *Verifier) foldPayload(t *tenant, payload events.Payload) error {
 		return v.foldGenerated(t, p)
 	case *events.TokenEdited:
 		if p.Resources != nil {
-			return v.change(t, p.Token, func(c *credential) { c.access = compileAccess(t.name, p.Resources) })
+			return v.change(t, p.Token, func(c *credential) { c.setAccess(p.Resources) })
 		}
 	case *events.TokenDeactivated:
 		return v.change(t, p.Token, func(c *credential) { c.active = false })
@@ -86,10 +86,8 @@ func (v *Verifier) foldGenerated(t *tenant, p *events.TokenGenerated) error {
 	if v.tokens.byToken(&id) != nil || v.digests.byDigest(&p.Digest) != nil {
 		return fmt.Errorf("token %s exists", id)
 	}
-	c := &credential{
-		digest: p.Digest, token: id, tenant: t, active: true,
-		expires: expires.nanoseconds(), access: compileAccess(t.name, p.Resources),
-	}
+	c := &credential{digest: p.Digest, token: id, tenant: t, active: true, expires: expires.nanoseconds()}
+	c.setAccess(p.Resources)
 	v.digests.insert(c)
 	v.tokens.insert(c)
 	return nil

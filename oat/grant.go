@@ -69,7 +69,7 @@ func (g Grant) Allows(action Action, repository string, v Visibility) bool {
 	var level Level
 	switch {
 	case g.c != nil:
-		level = g.c.access.level(g.c.tenant.name, repository, v)
+		level = g.c.level(repository, v)
 	case g.anonymous && v == VisibilityPublic:
 		level = Read
 	}

@@ -27,34 +27,42 @@ const (
 // It cannot be printed by accident. Every verb of fmt, log/slog and every encoder
 // yields "[redacted]"; only [Secret.Reveal] gives the text.
 //
-// A token's secret is a prefix, 26 random characters of base 62, and 6 characters
-// that are the CRC-32 (IEEE) of all before them in base 62, most significant first.
-// The checksum keeps no secret. It tells a mistyped or made-up string from a token
-// without looking anything up.
+// A token's secret is a prefix, 26 random characters of base 62 (0-9A-Za-z), and the
+// CRC-32 (IEEE) of these 26 in 6 characters of base 62, most significant first. The
+// checksum keeps no secret. It tells a mistyped or made-up string from a token without
+// looking anything up.
 type Secret struct {
 	// A function, because nothing that walks a value by reflection looks into one:
-	// not even fmt on a struct with a Secret in an unexported field.
-	reveal func() string
+	// not even fmt on a struct with a Secret in an unexported field. Bytes, because
+	// that is what is digested.
+	open func() []byte
 }
 
 // NewSecret wraps what somebody presented. It need not have the form of a token.
-func NewSecret(text string) Secret { return Secret{func() string { return text }} }
+func NewSecret(text string) Secret {
+	secret := []byte(text)
+	return Secret{func() []byte { return secret }}
+}
 
 // ParseSecret wraps a text that has the form of a token, and refuses every other.
 // The error does not repeat the text.
 func ParseSecret(text string) (Secret, error) {
-	if !wellFormed(text) {
+	s := NewSecret(text)
+	body := len(text) - randomLength - checksumLength
+	if !checksumFits(s.bytes()) || prefixProblem(text[:body]) != "" || !isBase62(text[body:]) {
 		return Secret{}, fmt.Errorf("%w: not an organization access token", ErrInvalid)
 	}
-	return NewSecret(text), nil
+	return s, nil
 }
 
 // Reveal is the secret itself. Whoever calls it is responsible for where it goes.
-func (s Secret) Reveal() string {
-	if s.reveal == nil {
-		return ""
+func (s Secret) Reveal() string { return string(s.bytes()) }
+
+func (s Secret) bytes() []byte {
+	if s.open == nil {
+		return nil
 	}
-	return s.reveal()
+	return s.open()
 }
 
 // Format writes "[redacted]" for every verb.
@@ -76,9 +84,7 @@ func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 func (Secret) MarshalJSON() ([]byte, error) { return json.Marshal(redacted) }
 
 // digest is what the log and the verifier know of a secret.
-func (s Secret) digest() events.Hash { return digestOf(s.Reveal()) }
-
-func digestOf(secret string) events.Hash { return sha256.Sum256([]byte(secret)) }
+func (s Secret) digest() events.Hash { return sha256.Sum256(s.bytes()) }
 
 // generateSecret makes a new secret of the randomness.
 func generateSecret(random io.Reader, prefix string) (Secret, error) {
@@ -96,12 +102,12 @@ func generateSecret(random io.Reader, prefix string) (Secret, error) {
 			}
 		}
 	}
-	return NewSecret(string(appendChecksum(text))), nil
+	return NewSecret(string(appendChecksum(text, text[len(prefix):]))), nil
 }
 
-func appendChecksum(text []byte) []byte {
+func appendChecksum(text, random []byte) []byte {
 	var digits [checksumLength]byte
-	sum := crc32.ChecksumIEEE(text)
+	sum := crc32.ChecksumIEEE(random)
 	for i := len(digits) - 1; i >= 0; i-- {
 		digits[i] = base62[sum%62]
 		sum /= 62
@@ -109,51 +115,43 @@ func appendChecksum(text []byte) []byte {
 	return append(text, digits[:]...)
 }
 
-// wellFormed tells whether text has the form of a token. It is the first thing a
-// verifier asks, and costs less than a digest.
-func wellFormed(text string) bool {
+// checksumFits tells whether text has the length of a token and ends in the checksum
+// of its random part. It is the first thing a verifier asks, and costs less than a
+// digest.
+func checksumFits(text []byte) bool {
 	body := len(text) - checksumLength
 	if body < randomLength || body > maxPrefix+randomLength {
 		return false
 	}
-	var claimed uint64
-	for i := body; i < len(text); i++ {
-		digit := base62Digit(text[i])
-		if digit < 0 {
-			return false
-		}
-		claimed = claimed*62 + uint64(digit)
+	var claimed, invalid int64
+	for _, c := range text[body:] {
+		digit := int64(base62Values[c])
+		invalid |= digit // negative as soon as one is
+		claimed = claimed*62 + digit
 	}
-	return claimed == uint64(checksum(text[:body])) && isBase62(text[body-randomLength:body]) && prefixProblem(text[:body-randomLength]) == ""
-}
-
-// checksum is crc32.ChecksumIEEE without an allocation for the conversion.
-func checksum(text string) uint32 {
-	var b [maxPrefix + randomLength]byte
-	return crc32.ChecksumIEEE(b[:copy(b[:], text)])
+	return invalid >= 0 && claimed == int64(crc32.ChecksumIEEE(text[body-randomLength:body]))
 }
 
 func isBase62(s string) bool {
 	for i := range len(s) {
-		if base62Digit(s[i]) < 0 {
+		if base62Values[s[i]] < 0 {
 			return false
 		}
 	}
 	return true
 }
 
-// base62Digit is the value of a digit, -1 when it is none.
-func base62Digit(c byte) int {
-	switch {
-	case '0' <= c && c <= '9':
-		return int(c - '0')
-	case 'A' <= c && c <= 'Z':
-		return int(c-'A') + 10
-	case 'a' <= c && c <= 'z':
-		return int(c-'a') + 36
+// base62Values is the value of every byte as a digit, -1 for those that are none. A
+// table, since branches on random letters are guessed wrong.
+var base62Values = func() (values [256]int8) {
+	for i := range values {
+		values[i] = -1
 	}
-	return -1
-}
+	for i := range len(base62) {
+		values[base62[i]] = int8(i)
+	}
+	return values
+}()
 
 // prefixProblem says what keeps prefix from beginning a secret.
 func prefixProblem(prefix string) string {
@@ -161,7 +159,7 @@ func prefixProblem(prefix string) string {
 		return fmt.Sprintf("has %d characters, at most %d are allowed", len(prefix), maxPrefix)
 	}
 	for i := range len(prefix) {
-		if base62Digit(prefix[i]) < 0 && prefix[i] != '_' && prefix[i] != '-' {
+		if base62Values[prefix[i]] < 0 && prefix[i] != '_' && prefix[i] != '-' {
 			return "want letters, digits, _ and - only"
 		}
 	}

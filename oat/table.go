@@ -12,12 +12,14 @@ import (
 // credential is what the verifier knows of one token. It is never changed once it
 // can be found; a change of the token puts another in its place.
 type credential struct {
+	// The order packs it into 96 bytes, with what Verify reads in front.
 	digest  events.Hash
-	token   uuid.UUID
 	tenant  *tenant
 	expires int64 // nanoseconds since 1970, math.MaxInt64 for never
 	active  bool
-	access  access
+	presets presets
+	chosen  []chosen
+	token   uuid.UUID
 }
 
 // table finds credentials by a key of theirs that is as good as random: the digest
@@ -54,8 +56,9 @@ func newTable(hash func(*credential) uint64) *table {
 
 func digestHash(d *events.Hash) uint64 { return binary.LittleEndian.Uint64(d[:8]) }
 
-// tokenHash takes the half of the id that is random in every version of UUID.
-func tokenHash(id *uuid.UUID) uint64 { return binary.LittleEndian.Uint64(id[8:]) }
+// tokenHash takes the half of the id that is random in every version of UUID, with
+// its two fixed bits at the upper end, where a mask does not see them.
+func tokenHash(id *uuid.UUID) uint64 { return binary.BigEndian.Uint64(id[8:]) }
 
 // byDigest finds the credential with this digest, nil when there is none.
 func (t *table) byDigest(d *events.Hash) *credential {

@@ -136,12 +136,11 @@ func (v *Verifier) Verify(ctx context.Context, a Attempt) (Grant, error) {
 		v.logRefusal(ctx, slog.LevelDebug, causeService, &a, uuid.Nil)
 		return Grant{}, ErrUnsupportedService
 	}
-	secret := a.Secret.Reveal()
-	if !wellFormed(secret) {
+	if !checksumFits(a.Secret.bytes()) {
 		v.logRefusal(ctx, slog.LevelDebug, causeMalformed, &a, uuid.Nil)
 		return Grant{}, ErrRefused
 	}
-	digest := digestOf(secret)
+	digest := a.Secret.digest()
 	now, fresh := v.fresh()
 	if !fresh {
 		v.logRefusal(ctx, slog.LevelWarn, causeStale, &a, uuid.Nil)
