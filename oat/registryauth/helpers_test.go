@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -34,6 +33,7 @@ type door struct {
 	Keys     *registryauth.Keys
 	Server   *registryauth.Server
 	Logged   *bytes.Buffer // what the server and the verifier log, at every level
+	keyFile  string
 	recorder *oat.Recorder
 	public   map[string]bool
 }
@@ -52,7 +52,8 @@ func open(t testing.TB, options ...func(*registryauth.Config)) *door {
 		cfg.Verifier = oat.NewVerifier(oat.VerifierConfig{Now: cfg.Now, Logger: logger, Recorder: d.recorder})
 	})
 	var err error
-	if d.Keys, err = registryauth.OpenKeys(filepath.Join(t.TempDir(), "keys.json"), registryauth.KeysConfig{Now: d.Clock.Now}); err != nil {
+	d.keyFile = keyPath(t)
+	if d.Keys, err = registryauth.OpenKeys(d.keyFile, registryauth.KeysConfig{Now: d.Clock.Now}); err != nil {
 		t.Fatal(err)
 	}
 	cfg := registryauth.Config{
@@ -94,6 +95,13 @@ func (d *door) uses() (all []string) {
 
 // owner is who may do everything with the tokens of d.
 func owner() oat.Actor { return oat.Actor{User: oattest.Owner} }
+
+// on is the same door in another test.
+func (d *door) on(t testing.TB) *door {
+	other := *d
+	other.t = t
+	return &other
+}
 
 // query is the parameters of a GET for scopes.
 func query(scopes ...string) url.Values {
