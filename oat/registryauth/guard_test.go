@@ -332,8 +332,8 @@ func TestSignatureIsCheckedAndClaimsAreNot(t *testing.T) {
 		"expired":              func(c *claims) { c.Expires = now.Add(-61 * time.Second).Unix() },
 		"no expiry":            func(c *claims) { c.Expires = 0 },
 		"not yet":              func(c *claims) { c.NotBefore = now.Add(61 * time.Second).Unix() },
-		"no token":             func(c *claims) { c.Token = "" },
-		"no subject":           func(c *claims) { *c.Subject = "" },
+		"no token":             func(c *claims) { c.Token, c.Access = "", nil },
+		"no subject":           func(c *claims) { *c.Subject, c.Access = "", nil },
 		"another organization": func(c *claims) { *c.Subject = "other" },
 		"another token":        func(c *claims) { c.Token = other.ID.String() },
 		"malformed token":      func(c *claims) { c.Token = "1" },
@@ -341,6 +341,7 @@ func TestSignatureIsCheckedAndClaimsAreNot(t *testing.T) {
 		"delete":               func(c *claims) { c.Access[0].Actions = []string{"delete"} },
 		"everything":           func(c *claims) { c.Access[0].Actions = []string{"*"} },
 		"catalog":              func(c *claims) { c.Access = append(c.Access, access{"registry", "catalog", []string{"*"}}) },
+		"another type":         func(c *claims) { c.Access[0].Type = "registry" },
 		"anonymous push": func(c *claims) {
 			*c.Subject, c.Token, c.Access[0] = "", "", access{"repository", "library/alpine", []string{"push"}}
 		},

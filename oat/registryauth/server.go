@@ -198,7 +198,7 @@ func (s *Server) mint(req *request, organization, token string, granted []access
 	if _, err := io.ReadFull(s.cfg.Rand, id[:]); err != nil {
 		return nil, fmt.Errorf("id of a registry token: %w", err)
 	}
-	issued := s.cfg.Now().UTC().Truncate(time.Second)
+	issued := s.cfg.Now().UTC()
 	signed, err := s.cfg.Keys.sign(claims{
 		Issuer: s.cfg.Issuer, Subject: organization, Audience: req.service,
 		Expires: issued.Add(s.cfg.TokenTTL).Unix(), NotBefore: issued.Unix(), IssuedAt: issued.Unix(),

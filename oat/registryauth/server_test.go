@@ -170,10 +170,7 @@ func TestRequestsOutsideTheProtocolAreAnswered4xx(t *testing.T) {
 		r.Method, r.URL.RawQuery = method, rawQuery
 		if method == http.MethodPost {
 			r = postRequest(nil)
-			r.Body = http.NoBody
-			if body != "" {
-				r.Body = bodyOf(body)
-			}
+			r.URL.RawQuery, r.Body = rawQuery, bodyOf(body)
 			r.Header.Set("Content-Type", contentType)
 		}
 		return r
@@ -221,6 +218,7 @@ func TestRequestsOutsideTheProtocolAreAnswered4xx(t *testing.T) {
 		"form, two passwords":    {post("password", secret+"&"+secret), 400},
 		"form, unknown service":  {post("service", "other"), 400},
 		"form, malformed scope":  {post("scope", "x"), 400},
+		"form beside basic":      {withBasic(postRequest(form("acme", secret)), secret), 400},
 		"form, json":             {raw("POST", "", `{"grant_type":"password"}`, "application/json"), 415},
 		"form, multipart":        {raw("POST", "", "--x--", "multipart/form-data; boundary=x"), 415},
 		"form, no type":          {raw("POST", "", form("acme", secret).Encode(), ""), 415},
@@ -254,6 +252,11 @@ func TestRequestsOutsideTheProtocolAreAnswered4xx(t *testing.T) {
 	}
 }
 
+func withBasic(r *http.Request, secret string) *http.Request {
+	r.SetBasicAuth("acme", secret)
+	return r
+}
+
 func TestNewRefusesWhatCannotWork(t *testing.T) {
 	d := open(t)
 	for name, change := range map[string]func(*registryauth.Config){
@@ -267,7 +270,7 @@ func TestNewRefusesWhatCannotWork(t *testing.T) {
 		"tokens are not for":   func(cfg *registryauth.Config) { cfg.Services = []string{"docker-scout"} },
 		"realm":                func(cfg *registryauth.Config) { cfg.Realm = "/token" },
 		`realm is "ftp:`:       func(cfg *registryauth.Config) { cfg.Realm = "ftp://auth/token" },
-		`realm is "https://a"`: func(cfg *registryauth.Config) { cfg.Realm = `https://a/"x` },
+		`realm is "https://a/`: func(cfg *registryauth.Config) { cfg.Realm = `https://a/"x` },
 		"ttl is 59s":           func(cfg *registryauth.Config) { cfg.TokenTTL = 59 * time.Second },
 		"ttl is 5m1s":          func(cfg *registryauth.Config) { cfg.TokenTTL = 5*time.Minute + time.Second },
 		"ttl is 1m0.5s":        func(cfg *registryauth.Config) { cfg.TokenTTL = time.Minute + 500*time.Millisecond },
@@ -279,7 +282,7 @@ func TestNewRefusesWhatCannotWork(t *testing.T) {
 		}
 		change(&cfg)
 		_, err := registryauth.New(cfg)
-		if err == nil || !strings.Contains(strings.ReplaceAll(err.Error(), `\`, ""), strings.TrimSuffix(name, `"`)) {
+		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
