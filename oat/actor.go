@@ -15,7 +15,7 @@ type Actor struct {
 	Host string
 	// Correlation groups everything one request led to. Optional.
 	Correlation string
-	// Reason is why, for the record. Optional, at most 500 characters.
+	// Reason is why, for the record. Optional, at most 256 characters.
 	Reason string
 }
 

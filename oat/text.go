@@ -14,8 +14,10 @@ const (
 	MaxOrganization = 64
 	MaxRepository   = 255 // of "ORG/REPO", in bytes
 
-	maxUser   = 255
-	maxReason = 500
+	// These fit into [events.MaxText] bytes whatever the characters are, a user's
+	// also with the "host:" before it.
+	maxUser   = 254
+	maxReason = 256
 )
 
 // textProblem says what keeps s from being a text of minimum to maximum characters
