@@ -118,12 +118,19 @@ func (s *Service) append(ctx context.Context, by Actor, e *entry, now time.Time,
 }
 
 // appendOnce appends the batch, and repeats the append while its outcome is
-// unknown: the ids in it see to it that it happens once.
+// unknown: the ids in it see to it that it happens once. After a try whose outcome
+// is unknown only success and a conflict tell what became of it; any other error of
+// a repeat, like a full disk, leaves it unknown.
 func (s *Service) appendOnce(ctx context.Context, stream events.StreamID, expected events.Version, batch []events.Envelope) ([]events.Recorded, error) {
 	for repeat := 0; ; repeat++ {
 		records, err := s.cfg.Log.Append(ctx, stream, expected, batch...)
-		if !errors.Is(err, events.ErrUnknownOutcome) || repeat == maxRepeats || ctx.Err() != nil {
+		switch unknown := errors.Is(err, events.ErrUnknownOutcome); {
+		case err == nil || errors.Is(err, events.ErrConflict):
 			return records, err
+		case !unknown && repeat > 0:
+			return nil, fmt.Errorf("%w: %w", events.ErrUnknownOutcome, err)
+		case !unknown || repeat == maxRepeats || ctx.Err() != nil:
+			return nil, err
 		}
 		s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "append repeated", slog.String("stream", string(stream)), slog.Any("cause", err))
 		if err := pause(ctx, repeat, batch[0].ID); err != nil {
