@@ -26,8 +26,8 @@ func compare(b *testing.B, goroutines int, baseline, measured func(i int) bool) 
 		ratios = append(ratios, fast/slow)
 	}
 	b.ReportMetric(median(ratios), "x-baseline")
-	b.ReportMetric(median(base), "baseline-ns/op")
-	b.ReportMetric(median(took), "median-ns/op")
+	b.ReportMetric(median(base), "baseline-nanoseconds")
+	b.ReportMetric(median(took), "median-nanoseconds")
 }
 
 // timed is the time of one call in nanoseconds, over each calls by every goroutine.
