@@ -109,7 +109,13 @@ func (r *recorder) append(ctx context.Context, log events.Log, stream events.Str
 	case err != nil:
 		return nil, 0, err
 	}
+	if len(recorded) != len(batch) {
+		return nil, 0, fmt.Errorf("append to %s returned %d records for %d events", stream, len(recorded), len(batch))
+	}
 	first, last := recorded[0], recorded[len(recorded)-1]
+	if expected != events.Any && first.Version != expected+1 {
+		return nil, 0, fmt.Errorf("append to %s at %d made version %d", stream, expected, first.Version)
+	}
 	o.from, o.to = int64(first.Version), int64(last.Version)
 	r.note(stream, o)
 	o.from, o.to = int64(first.Position), int64(last.Position)

@@ -145,7 +145,8 @@ func batchesAppearWhole(s *subject) {
 			}
 			return nil
 		}
-		for writing.Err() == nil {
+		for over := false; !over; {
+			over = writing.Err() != nil // there is something to see in the last round
 			for name, read := range s.reads(s.ctx) {
 				records, err := collect(read)
 				if err != nil {

@@ -45,7 +45,7 @@ func (s *subject) end() {
 
 func (s *subject) close() {
 	if closer, ok := s.log.(io.Closer); ok {
-		if err := closer.Close(); err != nil {
+		if err := s.patiently(start(closer.Close)); err != nil {
 			s.Errorf("Close: %v", err)
 		}
 	}
@@ -216,23 +216,33 @@ func describe(r events.Recorded) string {
 // promptly demands that f, which may hang whatever its context says, returns soon.
 func (s *subject) promptly(what string, f func() error) {
 	s.Helper()
+	s.receive(what, start(f))
+}
+
+// start runs f and sends what came of it.
+func start(f func() error) <-chan error {
 	done := make(chan error, 1)
 	go func() { done <- f() }()
-	s.receive(what, done)
+	return done
 }
 
 // receive waits for the end of something that was started before.
 func (s *subject) receive(what string, done <-chan error) {
 	s.Helper()
+	if err := s.patiently(done); err != nil {
+		s.Fatalf("%s: %v", what, err)
+	}
+}
+
+// patiently is what done sends, or the error that it took too long.
+func (s *subject) patiently(done <-chan error) error {
 	timeout := time.NewTimer(s.h.patience)
 	defer timeout.Stop()
 	select {
 	case err := <-done:
-		if err != nil {
-			s.Fatalf("%s: %v", what, err)
-		}
+		return err
 	case <-timeout.C:
-		s.Fatalf("%s: not done after %v", what, s.h.patience)
+		return fmt.Errorf("not done after %v", s.h.patience)
 	}
 }
 
