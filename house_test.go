@@ -106,6 +106,10 @@ type source struct {
 
 func (s source) isTest() bool { return strings.HasSuffix(s.name, "_test.go") }
 
+// isExample tells whether the package is of the examples, which may import anything
+// public.
+func isExample(pkg string) bool { return pkg == "examples" || strings.HasPrefix(pkg, "examples/") }
+
 // sources parses every Go file of the repository.
 func sources(t *testing.T) (all []source) {
 	t.Helper()
@@ -135,7 +139,7 @@ func sources(t *testing.T) (all []source) {
 
 // violations says what in the file is not as the floor plan has it.
 func violations(plan map[string]room, s source) (found []string) {
-	if strings.HasPrefix(s.pkg, "examples/") {
+	if isExample(s.pkg) {
 		return forbiddenIn(plan, s)
 	}
 	room, ok := plan[s.pkg]
@@ -176,7 +180,7 @@ func forbiddenIn(plan map[string]room, s source) (found []string) {
 	if s.isTest() {
 		return nil
 	}
-	production := !plan[s.pkg].testing && !strings.HasPrefix(s.pkg, "examples/")
+	production := !plan[s.pkg].testing && !isExample(s.pkg)
 	if !plan[s.pkg].testing {
 		for _, imported := range s.file.Imports {
 			target := strings.TrimPrefix(strings.Trim(imported.Path.Value, `"`), module+"/")
