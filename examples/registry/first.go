@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/oatmill/oatmill/oat"
+)
+
+// What an empty data folder begins with.
+const (
+	firstOrganization = "acme"
+	firstOwner        = "alice"
+	firstPlan         = "team"
+	firstLabel        = "quickstart"
+	firstExpiry       = 30 * 24 * time.Hour
+)
+
+// firstStart brings the verifier up to date, and where the log is empty it begins it
+// with something to try the registry with.
+func (p *program) firstStart(ctx context.Context, s *server, addr string) error {
+	if err := s.runner.CatchUp(ctx); err != nil {
+		return err
+	}
+	if s.verifier.Position() > 0 {
+		return nil
+	}
+	by := oat.Actor{Host: "serve", Reason: "first start"}
+	err := s.service.Register(ctx, by, oat.Register{Organization: firstOrganization, Plan: firstPlan, Owners: []string{firstOwner}})
+	if errors.Is(err, oat.ErrExists) {
+		return nil // another process was quicker, and what it did counts
+	}
+	if err != nil {
+		return err
+	}
+	token, secret, err := s.service.Generate(ctx, by, oat.Generate{
+		Organization: firstOrganization,
+		Label:        firstLabel,
+		Expires:      oat.ExpiresAt(p.now().Add(firstExpiry)),
+		Resources:    []oat.Resource{oat.All(firstOrganization, oat.ReadWrite)},
+	})
+	if err != nil {
+		return err
+	}
+	return p.welcome(addr, token, secret)
+}
+
+// welcome prints what the first start made, with commands that can be pasted.
+func (p *program) welcome(addr string, token oat.Token, secret oat.Secret) error {
+	image := addr + "/" + firstOrganization + "/hello"
+	_, err := fmt.Fprintf(p.stdout, `Registered the organization %[1]s (plan %[2]s, owner %[3]s) and generated a token:
+%[4]q, %[5]s, %[6]s.
+This is its secret. It is shown this once:
+
+    SECRET=%[7]s
+
+Log in, and push an image:
+
+    printf %%s "$SECRET" | docker login --username %[1]s --password-stdin %[8]s
+    docker pull hello-world
+    docker tag hello-world %[9]s
+    docker push %[9]s
+
+Revoke the token, and see that the next pull is refused:
+
+    %[10]s token deactivate %[1]s %[11]s --as %[3]s
+    docker pull %[9]s
+
+`, firstOrganization, firstPlan, firstOwner, token.Label, accessInWords(firstOrganization, token.Resources),
+		expiryInWords(token.Expires.String()), secret.Reveal(), addr, image, p.invocation(), token.ID)
+	if err != nil {
+		return fmt.Errorf("token %s was generated, but nobody got its secret: delete it: %w", token.ID, err)
+	}
+	return nil
+}
+
+// invocation is how to run this program again on the same data.
+func (p *program) invocation() string {
+	words := []string{os.Args[0]}
+	if executable, err := os.Executable(); err == nil && strings.Contains(executable, string(filepath.Separator)+"go-build") {
+		words = []string{"go", "run", "./examples/registry"} // go run has made, and will remove, the executable
+	}
+	if p.data != defaultData {
+		words = append(words, "--data", p.data)
+	}
+	for i, word := range words {
+		words[i] = quoted(word)
+	}
+	return strings.Join(words, " ")
+}
+
+// quoted is a word as shells read it as one.
+func quoted(word string) string {
+	if strings.ContainsAny(word, " \t\n'\"\\$&;|<>()*?[]#~`!{}") {
+		return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+	}
+	return word
+}

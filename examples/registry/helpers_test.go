@@ -1,0 +1,311 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/crane"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+)
+
+// asProgram in the environment makes the test binary the program itself, so that
+// tests run real processes without building anything a second time.
+const asProgram = "OATMILL_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// patience bounds every wait, on a machine however slow.
+const patience = 30 * time.Second
+
+// process is the program in a process of its own.
+func process(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, args...)
+	// A process with the race detector would otherwise sleep a second at its end.
+	cmd.Env = append(os.Environ(), asProgram+"=1", "GORACE=atexit_sleep_ms=0")
+	return cmd
+}
+
+// result is how a command line ended.
+type result struct {
+	code           int
+	stdout, stderr string
+}
+
+// cli is the command line on one data folder.
+type cli struct{ data string }
+
+// run runs the program in this process. It is the whole program but for main.
+func (c cli) run(args ...string) result {
+	var stdout, stderr bytes.Buffer
+	code := run(context.Background(), append([]string{"--data", c.data}, args...), &stdout, &stderr)
+	return result{code, stdout.String(), stderr.String()}
+}
+
+// do runs what must succeed, and returns what it wrote to standard output.
+func (c cli) do(t *testing.T, args ...string) string {
+	t.Helper()
+	r := c.run(args...)
+	if r.code != exitDone {
+		t.Fatalf("%q ended with %d: %s", args, r.code, r.stderr)
+	}
+	return r.stdout
+}
+
+// refuse runs what must end with a code and one line that holds every word.
+func (c cli) refuse(t *testing.T, code int, args []string, words ...string) {
+	t.Helper()
+	r := c.run(args...)
+	if r.code != code || r.stdout != "" {
+		t.Errorf("%q ended with %d and wrote %q, want %d and nothing", args, r.code, r.stdout, code)
+	}
+	oneClearLine(t, r.stderr, words...)
+}
+
+func oneClearLine(t *testing.T, stderr string, words ...string) {
+	t.Helper()
+	if !strings.HasPrefix(stderr, "registry: ") || strings.Count(stderr, "\n") != 1 || !strings.HasSuffix(stderr, "\n") {
+		t.Errorf("standard error is %q, want one line that begins with the program's name", stderr)
+	}
+	for _, word := range words {
+		if !strings.Contains(stderr, word) {
+			t.Errorf("standard error is %q, want %q in it", stderr, word)
+		}
+	}
+}
+
+// token is a token that the command line generated.
+type token struct{ id, secret string }
+
+// generate generates a token of acme, with a label of its own.
+func (c cli) generate(t *testing.T, organization, label string, args ...string) token {
+	t.Helper()
+	out := c.do(t, append([]string{"token", "generate", organization, "--as", "alice", "--label", label}, args...)...)
+	var list tokenList
+	readJSON(t, c.do(t, "token", "list", organization, "--json"), &list)
+	for _, listed := range list.Tokens {
+		if listed.Label == label {
+			return token{listed.ID.String(), strings.TrimSuffix(out, "\n")}
+		}
+	}
+	t.Fatalf("the generated token %q is not in the list", label)
+	return token{}
+}
+
+func readJSON(t *testing.T, text string, into any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), into); err != nil {
+		t.Fatalf("%v in %s", err, text)
+	}
+}
+
+// registered is a data folder with the organization acme on plan team, owner alice.
+func registered(t *testing.T) cli {
+	t.Helper()
+	c := cli{filepath.Join(t.TempDir(), "data")}
+	c.do(t, "org", "register", "acme", "--plan", "team", "--owner", "alice")
+	return c
+}
+
+// serving is a server in a process of its own.
+type serving struct {
+	cli
+	addr           string
+	cmd            *exec.Cmd
+	stdout, stderr *output
+	ended          chan struct{}
+	err            error
+}
+
+// output is what a process wrote so far.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+	more chan struct{} // told of every write
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n, err := o.text.Write(p)
+	select {
+	case o.more <- struct{}{}:
+	default:
+	}
+	return n, err
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+var servingLine = regexp.MustCompile(`registry: serving http://(\S+) from`)
+
+// serve starts a server on a free port and waits until it listens.
+func (c cli) serve(t *testing.T, args ...string) *serving {
+	t.Helper()
+	s := &serving{
+		cli:    c,
+		cmd:    process(t, append([]string{"--data", c.data, "--addr", "127.0.0.1:0", "serve"}, args...)...),
+		stdout: &output{more: make(chan struct{}, 1)},
+		stderr: &output{more: make(chan struct{}, 1)},
+		ended:  make(chan struct{}),
+	}
+	s.cmd.Stdout, s.cmd.Stderr = s.stdout, s.stderr
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		s.err = s.cmd.Wait()
+		close(s.ended)
+	}()
+	t.Cleanup(func() {
+		_ = s.cmd.Process.Kill() // it has ended where a test stopped it
+		<-s.ended
+	})
+	s.addr = s.await(t, s.stderr, servingLine)
+	return s
+}
+
+// await is what a pattern's group matches, as soon as the server has written it.
+func (s *serving) await(t *testing.T, in *output, pattern *regexp.Regexp) string {
+	t.Helper()
+	timeout := time.After(patience)
+	for {
+		if line := pattern.FindStringSubmatch(in.String()); line != nil {
+			return line[1]
+		}
+		select {
+		case <-in.more:
+		case <-s.ended:
+			t.Fatalf("the server ended: %v: %s", s.err, s.stderr)
+		case <-timeout:
+			t.Fatalf("the server did not write %v, but: %s", pattern, in)
+		}
+	}
+}
+
+// stop sends a signal and demands that the server end well.
+func (s *serving) stop(t *testing.T, signal os.Signal) {
+	t.Helper()
+	if err := s.cmd.Process.Signal(signal); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-s.ended:
+	case <-time.After(patience):
+		t.Fatal("the server does not end")
+	}
+	if s.err != nil {
+		t.Fatalf("the server ended with %v: %s", s.err, s.stderr)
+	}
+}
+
+var secretLine = regexp.MustCompile(`(?m)^\s*SECRET=(oat_[0-9A-Za-z]{32})$`)
+
+// firstSecret is the secret that the first start printed.
+func (s *serving) firstSecret(t *testing.T) string {
+	t.Helper()
+	return s.await(t, s.stdout, secretLine)
+}
+
+// bearer is a registry token for a scope, and the status of the answer.
+func (s *serving) bearer(t *testing.T, organization, secret, scope string) (string, int) {
+	t.Helper()
+	query := url.Values{"service": {serviceName}, "scope": {scope}}
+	request, err := http.NewRequest(http.MethodGet, "http://"+s.addr+"/token?"+query.Encode(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.SetBasicAuth(organization, secret)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var reply struct{ Token string }
+	if err := json.NewDecoder(response.Body).Decode(&reply); err != nil {
+		t.Fatal(err)
+	}
+	return reply.Token, response.StatusCode
+}
+
+// ask sends one request with a bearer token and returns the answer without its body.
+func (s *serving) ask(t *testing.T, method, path, bearer string) *http.Response {
+	t.Helper()
+	request, err := http.NewRequest(method, "http://"+s.addr+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+bearer)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if _, err := io.Copy(io.Discard, response.Body); err != nil {
+		t.Fatal(err)
+	}
+	return response
+}
+
+// as is crane's option to be logged in as acme with a secret.
+func as(secret string) crane.Option {
+	return crane.WithAuth(&authn.Basic{Username: "acme", Password: secret})
+}
+
+// push pushes a small image and returns its digest.
+func (s *serving) push(t *testing.T, name, secret string) string {
+	t.Helper()
+	image, err := random.Image(1024, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := crane.Push(image, s.addr+"/"+name, as(secret)); err != nil {
+		t.Fatalf("push %s: %v", name, err)
+	}
+	digest, err := image.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return digest.String()
+}
+
+// exitCode is how a process ended.
+func exitCode(t *testing.T, err error) int {
+	t.Helper()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &exit):
+		return exit.ExitCode()
+	}
+	t.Fatal(err)
+	return 0
+}

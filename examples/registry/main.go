@@ -1,0 +1,113 @@
+// Registry is a container registry whose users are organizations: a real one, for
+// docker, crane and every other client, with organization access tokens as its
+// passwords. It keeps everything in one folder and needs nothing but itself.
+//
+//	go run ./examples/registry
+//
+// starts it on 127.0.0.1:5000. The first start registers an organization, acme, and
+// prints a token's secret and the commands to log in, push, and revoke the token
+// again. While it serves, the same program manages it from another terminal:
+//
+//	go run ./examples/registry token generate acme --as alice --label ci --repo api=read
+//	go run ./examples/registry token list acme
+//	go run ./examples/registry token deactivate acme ID --as alice
+//	go run ./examples/registry history acme
+//
+// Every command opens the log in the data folder by itself, decides, appends, and
+// ends. The server follows the log and refuses a revoked token within milliseconds,
+// also to clients that are logged in. See --help for all commands.
+//
+// # Exit codes
+//
+// 0 says that it is done. 1 says that it was refused by a rule or could not be done,
+// and 2 that the command line makes no sense. In both cases one line on standard error
+// says why.
+//
+// # What is where
+//
+// serve.go puts the parts of the library together and is the file to read first;
+// first.go is what happens on an empty data folder. images.go configures the CNCF
+// distribution registry, and pulls.go limits how often an organization pulls. org.go,
+// token.go, history.go, verify.go and rebuild.go are the commands; what they show comes
+// from the read models in models.go, and what they print is in words.go and table.go.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The first signal asks; a second one ends the process on the spot.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// The exit codes.
+const (
+	exitDone    = 0
+	exitRefused = 1
+	exitUsage   = 2
+)
+
+// program is one run of the command line.
+type program struct {
+	stdout, stderr io.Writer
+	now            func() time.Time
+
+	data string // the folder everything is kept in
+	addr string // where the server listens
+
+	// accepted says that cobra found nothing wrong with the command line.
+	accepted bool
+}
+
+// run is the program without the process around it.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	p := &program{stdout: stdout, stderr: stderr, now: time.Now}
+	cmd := p.commands()
+	cmd.SetArgs(args)
+	cmd.SetOut(stdout)
+	cmd.SetErr(stderr)
+	cmd, err := cmd.ExecuteContextC(ctx)
+	var wrong *usageError
+	switch {
+	case err == nil:
+		return exitDone
+	case !p.accepted, errors.As(err, &wrong):
+		p.complain("%s (see %s --help)", oneLine(err), cmd.CommandPath())
+		return exitUsage
+	}
+	p.complain("%s", oneLine(err))
+	return exitRefused
+}
+
+func (p *program) complain(format string, args ...any) {
+	fmt.Fprintf(p.stderr, "registry: "+format+"\n", args...)
+}
+
+// say tells a person something beside the result, which alone goes to standard
+// output.
+func (p *program) say(format string, args ...any) { fmt.Fprintf(p.stderr, format+"\n", args...) }
+
+// usageError is a command line that makes no sense.
+type usageError struct{ problem string }
+
+func (e *usageError) Error() string { return e.problem }
+
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Sprintf(format, args...)}
+}
+
+// oneLine is an error on one line: several that were joined come with line breaks.
+func oneLine(err error) string {
+	return strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+
+	"github.com/oatmill/oatmill/oat"
+	"github.com/oatmill/oatmill/quota"
+)
+
+// pulls limits how often an organization's tokens may pull, as its plan says. A pull
+// is a GET of a manifest; a HEAD is free, and tells how many are left.
+type pulls struct {
+	plans      quota.Plans
+	verifier   *oat.Verifier
+	visibility func(context.Context, string) (oat.Visibility, error)
+	now        func() time.Time
+	meter      quota.Meter
+
+	mu   sync.Mutex
+	last map[string]quota.Status // of each organization, for HEAD
+}
+
+// plansWith is Docker's plans, with a limit of pulls on those that have tokens.
+func plansWith(limit string) (quota.Plans, error) {
+	plans := quota.Docker()
+	if limit == "" {
+		return plans, nil
+	}
+	rate, err := parseRate(limit)
+	if err != nil {
+		return nil, err
+	}
+	for name, plan := range plans {
+		if plan.HasTokens() {
+			plan.Pulls = rate
+			plans[name] = plan
+		}
+	}
+	return plans, nil
+}
+
+func parseRate(text string) (quota.Rate, error) {
+	count, window, _ := strings.Cut(text, "/")
+	n, err := strconv.Atoi(count)
+	d, windowErr := time.ParseDuration(window)
+	if err != nil || windowErr != nil || n < 1 || d < time.Second || d%time.Second != 0 {
+		return quota.Rate{}, usagef("--pull-limit %q: want a number and whole seconds, like 100/6h", text)
+	}
+	return quota.Rate{Count: n, Window: d}, nil
+}
+
+// limit stands between the guard and the registry.
+func (p *pulls) limit(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		organization, rate := p.puller(r)
+		if rate.Unlimited() {
+			next.ServeHTTP(w, r)
+			return
+		}
+		status, ok := p.take(r.Method, organization, rate)
+		window := int(rate.Window / time.Second)
+		w.Header().Set("ratelimit-limit", fmt.Sprintf("%d;w=%d", rate.Count, window))
+		w.Header().Set("ratelimit-remaining", fmt.Sprintf("%d;w=%d", status.Remaining, window))
+		w.Header().Set("docker-ratelimit-source", organization)
+		if !ok {
+			tooMany(w, status.Reset.Sub(p.now()))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+var manifestPath = regexp.MustCompile(`^/v2/(.+)/manifests/[^/]+$`)
+
+// puller is whose limit a request falls under. The zero rate is for everything that
+// is no pull, or that the registry will refuse.
+func (p *pulls) puller(r *http.Request) (organization string, rate quota.Rate) {
+	manifest := manifestPath.FindStringSubmatch(r.URL.Path)
+	if manifest == nil || r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return "", quota.Rate{}
+	}
+	grant, ok := p.grant(r)
+	if !ok {
+		return "", quota.Rate{}
+	}
+	visibility, _ := p.visibility(r.Context(), manifest[1])
+	if !grant.Allows(oat.Pull, manifest[1], visibility) {
+		return "", quota.Rate{}
+	}
+	return grant.Organization(), p.plans[grant.Plan()].Pulls
+}
+
+// grant is what the token behind a bearer token allows. The guard has verified the
+// bearer token before it passed the request on, so that here its claims need only be
+// read.
+func (p *pulls) grant(r *http.Request) (oat.Grant, bool) {
+	scheme, bearer, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return oat.Grant{}, false
+	}
+	parsed, err := jwt.ParseSigned(bearer, []jose.SignatureAlgorithm{jose.ES256, jose.EdDSA})
+	if err != nil {
+		return oat.Grant{}, false
+	}
+	var claims struct {
+		Organization string `json:"sub"`
+		Token        string `json:"oat"`
+	}
+	if err := parsed.UnsafeClaimsWithoutVerification(&claims); err != nil {
+		return oat.Grant{}, false
+	}
+	id, err := oat.ParseTokenID(claims.Token)
+	if err != nil {
+		return oat.Grant{}, false
+	}
+	grant, err := p.verifier.Recheck(r.Context(), claims.Organization, id)
+	return grant, err == nil
+}
+
+// take counts a pull, if it is one, and tells whether there was room for it.
+func (p *pulls) take(method, organization string, rate quota.Rate) (quota.Status, bool) {
+	now := p.now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if method == http.MethodHead {
+		status, known := p.last[organization]
+		if !known || status.Rate != rate || !now.Before(status.Reset) {
+			status = quota.Status{Rate: rate, Remaining: rate.Count}
+		}
+		return status, true
+	}
+	status, ok := p.meter.Take(organization, rate, now)
+	if p.last == nil {
+		p.last = make(map[string]quota.Status)
+	}
+	p.last[organization] = status
+	return status, ok
+}
+
+func tooMany(w http.ResponseWriter, wait time.Duration) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Retry-After", strconv.Itoa(1+int(wait/time.Second)))
+	w.WriteHeader(http.StatusTooManyRequests)
+	fmt.Fprintln(w, `{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit. Your organization's plan says how often it may pull."}]}`)
+}

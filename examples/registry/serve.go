@@ -1,0 +1,276 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/sqlitelog"
+	"github.com/oatmill/oatmill/oat"
+	"github.com/oatmill/oatmill/oat/registryauth"
+	"github.com/oatmill/oatmill/projection"
+	"github.com/oatmill/oatmill/quota"
+)
+
+// serviceName is what the registry and its token endpoint call each other.
+const serviceName = "oatmill-registry"
+
+const (
+	// drainTimeout is how long requests that have begun may take after a signal.
+	drainTimeout = 10 * time.Second
+	// flushTimeout is how long writing down the last uses may take after that.
+	flushTimeout = 5 * time.Second
+)
+
+// serveOptions are the flags of serve.
+type serveOptions struct {
+	url         string
+	publicRepos []string
+	pullLimit   string
+	verbose     bool
+}
+
+func (o *serveOptions) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.url, "url", "", "the `address` clients reach the server by, if not http:// and the address it listens on")
+	cmd.Flags().StringArrayVar(&o.publicRepos, "public-repo", nil,
+		"a repository, like `ORG/REPO`, that everybody may pull, also without logging in; once for each")
+	cmd.Flags().StringVar(&o.pullLimit, "pull-limit", "", "how often each organization may pull, like `100/6h`; without limit unless given")
+	cmd.Flags().BoolVar(&o.verbose, "verbose", false, "log everything")
+}
+
+// check looks at what would otherwise be noticed late, or never.
+func (o *serveOptions) check() error {
+	if at, err := url.Parse(o.url); o.url != "" && (err != nil || at.Host == "" || at.Scheme != "http" && at.Scheme != "https") {
+		return usagef("--url %q: want an address like https://registry.example.com", o.url)
+	}
+	for _, name := range o.publicRepos {
+		if organization, repository, _ := strings.Cut(name, "/"); organization == "" || repository == "" {
+			return usagef("--public-repo %q: want ORG/REPO", name)
+		}
+	}
+	return nil
+}
+
+func (p *program) serveCommand() *cobra.Command {
+	var options serveOptions
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the registry (what is done without a command, too)",
+		Long: `Serve the registry until SIGINT or SIGTERM. Then requests that have begun are
+finished, uses are written down, and the log is closed.
+
+On an empty data folder the organization acme is registered, on plan team with the
+owner alice, and one token is generated; its secret is printed once.
+
+Besides /v2/ and the token endpoint /token there are /healthz and /jwks.json.
+
+It speaks plain HTTP, which clients accept on the loopback address only. To be
+reached from elsewhere, put a proxy with TLS before it and give its address to --url.`,
+		Example: `  registry --data /srv/registry --addr 127.0.0.1:5000 serve
+  registry serve --pull-limit 100/6h --public-repo acme/base`,
+		Args: noArguments,
+		RunE: p.does(func(ctx context.Context, _ []string) error { return p.serve(ctx, options) }),
+	}
+	options.flags(cmd)
+	return cmd
+}
+
+// serve opens everything, serves until ctx ends, and closes everything.
+func (p *program) serve(ctx context.Context, options serveOptions) error {
+	if err := options.check(); err != nil {
+		return err
+	}
+	plans, err := plansWith(options.pullLimit)
+	if err != nil {
+		return err
+	}
+	return p.withNewLog(ctx, func(log *sqlitelog.Log) error {
+		listener, err := net.Listen("tcp", p.addr)
+		if err != nil {
+			return fmt.Errorf("%w (--addr chooses another address)", err)
+		}
+		defer listener.Close()
+		s, err := p.newServer(log, plans, options, baseURL(options.url, listener.Addr()))
+		if err != nil {
+			return err
+		}
+		if err := p.firstStart(ctx, s, listener.Addr().String()); err != nil {
+			return errors.Join(err, s.close())
+		}
+		p.say("registry: serving %s from %s; Ctrl-C stops it", s.url, p.data)
+		return s.run(ctx, listener)
+	})
+}
+
+// baseURL is how clients reach a server that listens on addr.
+func baseURL(given string, addr net.Addr) string {
+	if given != "" {
+		return strings.TrimSuffix(given, "/")
+	}
+	host, port, err := net.SplitHostPort(addr.String())
+	if ip := net.ParseIP(host); err == nil && ip != nil && ip.IsUnspecified() {
+		return "http://" + net.JoinHostPort("127.0.0.1", port)
+	}
+	return "http://" + addr.String()
+}
+
+// server is the parts of the library, put together. One process that both verifies
+// and runs commands gives its service the verifier, so that a command holds before
+// it returns; the runner feeds the verifier what other processes append.
+type server struct {
+	url      string
+	logger   *slog.Logger
+	recorder *oat.Recorder
+	verifier *oat.Verifier
+	service  *oat.Service
+	runner   *projection.Runner
+	images   *images
+	http     *http.Server
+}
+
+func (p *program) newServer(log events.Log, plans quota.Plans, options serveOptions, base string) (s *server, err error) {
+	s = &server{url: base, logger: p.newLogger(options.verbose)}
+	s.recorder, err = oat.NewRecorder(oat.RecorderConfig{Log: log, Logger: s.logger})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	s.verifier = oat.NewVerifier(oat.VerifierConfig{Plans: plans, Recorder: s.recorder, Logger: s.logger})
+	s.service, err = oat.New(oat.Config{Log: log, Plans: plans, Verifier: s.verifier, Logger: s.logger})
+	if err != nil {
+		return s, err
+	}
+	s.runner, err = projection.NewRunner(projection.RunnerConfig{
+		Log: log, Projections: []projection.Projection{s.verifier}, Logger: s.logger,
+	})
+	if err != nil {
+		return s, err
+	}
+	handler, err := s.handler(folder(p.data), plans, options)
+	if err != nil {
+		return s, err
+	}
+	s.http = &http.Server{
+		Handler: handler,
+		// Blobs are large, so only the header of a request has to come in time.
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
+	}
+	return s, nil
+}
+
+func (p *program) newLogger(verbose bool) *slog.Logger {
+	level := slog.LevelInfo
+	if verbose {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: level}))
+}
+
+// handler is everything the server answers.
+func (s *server) handler(data folder, plans quota.Plans, options serveOptions) (http.Handler, error) {
+	keys, err := registryauth.OpenKeys(data.keys(), registryauth.KeysConfig{})
+	if err != nil {
+		return nil, err
+	}
+	visibility := visibilityOf(options.publicRepos)
+	realm := s.url + "/token"
+	auth, err := registryauth.New(registryauth.Config{
+		Verifier: s.verifier, Keys: keys, Issuer: serviceName, Services: []string{serviceName},
+		Realm: realm, Visibility: visibility, Logger: s.logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := keys.WriteJWKS(data.jwks()); err != nil {
+		return nil, err
+	}
+	if s.images, err = newImages(data, realm, options.verbose); err != nil {
+		return nil, err
+	}
+	pulls := &pulls{plans: plans, verifier: s.verifier, visibility: visibility, now: time.Now}
+	mux := http.NewServeMux()
+	mux.Handle("/token", auth)
+	mux.Handle("/jwks.json", auth.JWKS())
+	// The guard comes first: what was revoked neither pulls nor counts as a pull.
+	mux.Handle("/v2/", auth.Guard(pulls.limit(s.images)))
+	mux.HandleFunc("/healthz", s.health)
+	return logFailures(s.logger, mux), nil
+}
+
+// visibilityOf makes some repositories public and all others private.
+func visibilityOf(public []string) func(context.Context, string) (oat.Visibility, error) {
+	return func(_ context.Context, repository string) (oat.Visibility, error) {
+		if slices.Contains(public, repository) {
+			return oat.VisibilityPublic, nil
+		}
+		return oat.VisibilityPrivate, nil
+	}
+}
+
+// run serves until ctx ends or something fails that ends it.
+func (s *server) run(ctx context.Context, listener net.Listener) error {
+	following, stopFollowing := context.WithCancel(context.Background())
+	defer stopFollowing()
+	followed, served := make(chan error, 1), make(chan error, 1)
+	go func() { followed <- s.runner.Run(following) }()
+	go func() { served <- s.http.Serve(listener) }()
+	var failed error
+	select {
+	case <-ctx.Done():
+	case failed = <-served:
+	case failed = <-followed:
+		// Nobody could be sure of any token from here on.
+		followed <- nil
+	}
+	// While requests are finished, the log is still followed: what is revoked now
+	// is refused now.
+	drained := s.drain()
+	stopFollowing()
+	return errors.Join(failed, drained, <-followed, s.close())
+}
+
+// drain lets requests that have begun finish, for a while.
+func (s *server) drain() error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	if err := s.http.Shutdown(ctx); err != nil {
+		s.logger.Warn("requests were cut off", slog.Any("cause", err))
+		return s.http.Close()
+	}
+	return nil
+}
+
+// close ends what needs ending, and writes down the uses that were not yet.
+func (s *server) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	return errors.Join(s.images.close(), s.recorder.Close(ctx))
+}
+
+// health tells whether the server can tell good tokens from revoked ones.
+func (s *server) health(w http.ResponseWriter, _ *http.Request) {
+	status := s.verifier.Status()
+	state, code := "ok", http.StatusOK
+	if status.Stale {
+		state, code = "stale", http.StatusServiceUnavailable
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	fmt.Fprintf(w, `{"status":%q,"follow_delay_ms":%.1f}`+"\n", state, float64(status.FollowDelay)/float64(time.Millisecond))
+}
