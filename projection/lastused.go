@@ -1,0 +1,158 @@
+package projection
+
+import (
+	"cmp"
+	"context"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/oatmill/oatmill/events"
+)
+
+// LastUsed is how each token was used: when first and last, how often, from where;
+// and the same for attempts that were refused although they had the right secret,
+// which is how a leak shows.
+//
+// Several processes record the uses of one token side by side. They are merged by
+// the earliest and latest time, and what else is known of an attempt is kept of
+// the latest, so their order does not matter. A deleted token is dropped, and what
+// is recorded of it afterwards is ignored: use is recorded with a delay and may
+// well come after.
+type LastUsed struct {
+	feed
+	organizations map[string]*stream
+	tokens        table[usage]
+	ids           []uuid.UUID // of the record in hand; kept to save allocations
+}
+
+// Usage is the use of one token. A span is zero when there was no such attempt.
+type Usage struct {
+	Token    uuid.UUID      `json:"token"`
+	Accepted events.UseSpan `json:"accepted,omitzero"`
+	Refused  events.UseSpan `json:"refused,omitzero"`
+}
+
+// usage is a Usage in 64 bytes: a rebuild spends most of its time on getting hold
+// of them.
+type usage struct{ accepted, refused attempts }
+
+// attempts is a span with the decoded one that has the latest attempt.
+type attempts struct {
+	first, last int64 // microseconds since 1970, as exact as records are
+	count       int64
+	latest      *events.UseSpan // nil when there was no attempt
+}
+
+// NewLastUsed knows of no use, at position 0.
+func NewLastUsed() *LastUsed {
+	return &LastUsed{organizations: make(map[string]*stream), tokens: newTable[usage]()}
+}
+
+// Apply implements [Projection].
+func (l *LastUsed) Apply(ctx context.Context, batch []events.Recorded) error {
+	return l.apply(ctx, batch, l)
+}
+
+func (l *LastUsed) decided(organization string, r *events.Recorded, p events.Payload) error {
+	return advance(l, l.organizations, organization, r, p)
+}
+
+func (l *LastUsed) begin(string) *stream { return new(stream) }
+
+func (l *LastUsed) fold(o *stream, r *events.Recorded, p events.Payload) error {
+	switch p := p.(type) {
+	case *events.TokenGenerated:
+		key, err := vacant(&l.tokens, o, r, p.Token)
+		if err == nil {
+			l.tokens.put(key, usage{})
+		}
+		return err
+	case *events.TokenDeleted:
+		key, _, err := find(&l.tokens, o, r, p.Token)
+		if err == nil {
+			l.tokens.remove(key)
+		}
+		return err
+	}
+	return nil
+}
+
+func (l *LastUsed) used(organization string, r *events.Recorded) error {
+	p, err := r.Payload()
+	if err != nil {
+		return err
+	}
+	uses := p.(*events.UsageRecorded).Uses
+	// All ids are read before the first use is merged, so that a record with a bad
+	// one leaves nothing behind.
+	l.ids = l.ids[:0]
+	for i := range uses {
+		id, err := parseToken(r, uses[i].Token)
+		if err != nil {
+			return err
+		}
+		l.ids = append(l.ids, id)
+	}
+	o, ok := l.organizations[organization]
+	if !ok {
+		return nil
+	}
+	for i, id := range l.ids {
+		if u := l.tokens.get(tokenKey{o.number, id}); u != nil {
+			u.accepted.merge(uses[i].Accepted)
+			u.refused.merge(uses[i].Refused)
+		}
+	}
+	return nil
+}
+
+// merge adds a span. Neither the order of spans nor how they are grouped makes a
+// difference.
+func (a *attempts) merge(span *events.UseSpan) {
+	if span == nil || span.Count < 1 {
+		return
+	}
+	first, last := span.First.UnixMicro(), span.Last.UnixMicro()
+	if a.latest == nil {
+		*a = attempts{first, last, span.Count, span}
+		return
+	}
+	a.first = min(a.first, first)
+	a.count += span.Count
+	if last > a.last || last == a.last && tells(span, a.latest) {
+		a.last, a.latest = last, span
+	}
+}
+
+// tells decides between two attempts of the same moment, so that every reader
+// keeps the same one. Which one is of no importance.
+func tells(a, b *events.UseSpan) bool {
+	return cmp.Or(strings.Compare(a.Address, b.Address), strings.Compare(a.UserAgent, b.UserAgent), strings.Compare(a.Cause, b.Cause)) > 0
+}
+
+// Of is the use of a token. It is not found when the token was never used, is
+// deleted, or belongs to another organization.
+func (l *LastUsed) Of(organization string, id uuid.UUID) (Usage, bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	o, ok := l.organizations[organization]
+	if !ok {
+		return Usage{}, false
+	}
+	u := l.tokens.get(tokenKey{o.number, id})
+	if u == nil || u.accepted.latest == nil && u.refused.latest == nil {
+		return Usage{}, false
+	}
+	return Usage{Token: id, Accepted: u.accepted.span(), Refused: u.refused.span()}, true
+}
+
+func (a *attempts) span() events.UseSpan {
+	if a.latest == nil {
+		return events.UseSpan{}
+	}
+	span := *a.latest
+	span.First, span.Last, span.Count = time.UnixMicro(a.first).UTC(), time.UnixMicro(a.last).UTC(), a.count
+	return span
+}

@@ -1,0 +1,255 @@
+package projection
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"time"
+
+	"github.com/oatmill/oatmill/events"
+)
+
+// call is one call of CatchUp or Run.
+type call struct {
+	*Runner
+	began   time.Time
+	records int64
+}
+
+// follow makes one pass after the other.
+func (c *call) follow(ctx context.Context) error {
+	retry := firstRetry
+	for failures := 0; ; {
+		before := c.records
+		reached, err := c.pass(ctx)
+		if err == nil || c.records > before {
+			retry = firstRetry
+		}
+		switch applying := (*ApplyError)(nil); {
+		case errors.As(err, &applying):
+			return err
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, events.ErrClosed) || errors.Is(err, events.ErrDamaged):
+			return err
+		case err != nil:
+			failures++
+			c.cfg.Logger.WarnContext(ctx, "projections fell behind: log cannot be read", "error", err, "failures", failures, "retry_in", retry)
+			pause(ctx, retry, nil)
+			retry = min(2*retry, lastRetry)
+		default:
+			if failures > 0 {
+				c.cfg.Logger.InfoContext(ctx, "projections caught up: log can be read again", "failures", failures, "position", reached)
+				failures = 0
+			}
+			c.idle(ctx, reached)
+		}
+	}
+}
+
+// idle returns when there may be records after reached, or it is time to look.
+func (c *call) idle(ctx context.Context, reached events.Position) {
+	if c.notifier == nil {
+		pause(ctx, c.cfg.PollInterval, c.nudge)
+		return
+	}
+	waiting, stop := context.WithTimeout(ctx, c.cfg.PollInterval)
+	defer stop()
+	if err := c.notifier.Wait(waiting, reached); err != nil && waiting.Err() == nil {
+		c.cfg.Logger.WarnContext(ctx, "log cannot wake its projections: polling", "error", err)
+		<-waiting.Done()
+	}
+}
+
+// pause sleeps, unless ctx ends or somebody nudges.
+func pause(ctx context.Context, d time.Duration, nudge <-chan struct{}) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-nudge:
+	case <-ctx.Done():
+	}
+}
+
+// pass takes every projection from where it stands to the end of the log as of
+// now, confirms it, and returns where that was.
+//
+// The pass is bounded by the end it saw at its beginning. A read up to wherever the
+// log ends when the read gets there would not come to an end while others keep
+// appending, and nothing would be confirmed.
+func (c *call) pass(ctx context.Context) (events.Position, error) {
+	at := c.cfg.Now()
+	from, furthest := c.extent()
+	end, err := c.end(ctx) // after extent: no projection can be ahead of it
+	if err != nil {
+		return from, fmt.Errorf("ask the log where it ends: %w", err)
+	}
+	if furthest > end {
+		return from, fmt.Errorf("%w: it ends at position %d, and a projection has come to %d", events.ErrDamaged, end, furthest)
+	}
+	reached := from
+	if from < end {
+		if reached, err = c.pump(ctx, from, end); err != nil {
+			return reached, err
+		}
+	}
+	if reached < end && c.heads != nil {
+		return reached, fmt.Errorf("%w: it says that it ends at position %d, and ended at %d", events.ErrDamaged, end, reached)
+	}
+	for _, p := range c.cfg.Projections {
+		if p, ok := p.(Confirmer); ok {
+			p.Confirm(at)
+		}
+	}
+	return reached, nil
+}
+
+// end is where the log ends, unknownEnd when it cannot tell.
+func (c *call) end(ctx context.Context) (events.Position, error) {
+	if c.heads == nil {
+		return unknownEnd, nil
+	}
+	return c.heads.End(ctx)
+}
+
+// pump applies the records after from, up to end, while another goroutine reads
+// and decodes the ones that come next. That goroutine is gone when pump returns.
+func (c *call) pump(ctx context.Context, from, end events.Position) (reached events.Position, err error) {
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
+	batches := make(chan []events.Recorded, batchesInPipeline-2)
+	var failed error // is set before batches is closed
+	go func() {
+		defer close(batches)
+		failed = c.read(reading, from, end, batches)
+	}()
+	reached = from
+	for batch := range batches {
+		if err == nil {
+			err = c.apply(ctx, batch, end)
+		}
+		if err != nil {
+			stop() // and go on until the reader has seen it
+			continue
+		}
+		reached = batch[len(batch)-1].Position
+		c.recycle(batch)
+	}
+	if err == nil && failed != nil {
+		err = fmt.Errorf("read the log after position %d: %w", reached, failed)
+	}
+	return reached, err
+}
+
+// read sends the records after from, up to end, in batches. What it could read
+// before an error is sent, too.
+func (c *call) read(ctx context.Context, from, end events.Position, batches chan<- []events.Recorded) (failed error) {
+	batch := c.blank()
+	for r, err := range c.cfg.Log.ReadAll(ctx, from) {
+		if err != nil {
+			failed = err
+			break
+		}
+		batch = append(batch, r)
+		decode(&batch[len(batch)-1])
+		if r.Position >= end {
+			break
+		}
+		if len(batch) == c.cfg.BatchSize {
+			if !send(ctx, batches, batch) {
+				return ctx.Err()
+			}
+			batch = c.blank()
+		}
+	}
+	if len(batch) > 0 && !send(ctx, batches, batch) {
+		return ctx.Err()
+	}
+	return failed
+}
+
+// decode has the record keep its payload, so that all projections share it. An
+// error is for the projections to find: not all of them read every record.
+func decode(r *events.Recorded) {
+	if concerns(r) {
+		_, _ = r.Payload()
+	}
+}
+
+func send(ctx context.Context, batches chan<- []events.Recorded, batch []events.Recorded) bool {
+	select {
+	case batches <- batch:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// apply gives the batch to the projections, to each what it has not seen.
+func (c *call) apply(ctx context.Context, batch []events.Recorded, end events.Position) error {
+	for _, p := range c.cfg.Projections {
+		unseen := after(batch, p.Position())
+		if len(unseen) == 0 {
+			continue
+		}
+		if err := p.Apply(ctx, unseen); err != nil {
+			return explain(ctx, p, unseen, err)
+		}
+	}
+	c.wake()
+	c.records += int64(len(batch))
+	if end == unknownEnd {
+		end = 0
+	}
+	c.cfg.Progress(Progress{
+		Position: batch[len(batch)-1].Position,
+		End:      end,
+		Records:  c.records,
+		Elapsed:  c.cfg.Now().Sub(c.began),
+	})
+	return nil
+}
+
+// explain makes an ApplyError of what p said, unless it is that ctx ended. The
+// record that p could not apply is the one after its position.
+func explain(ctx context.Context, p Projection, batch []events.Recorded, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return err
+	}
+	explained := &ApplyError{Projection: fmt.Sprintf("%T", p), Err: err}
+	if unseen := after(batch, p.Position()); len(unseen) > 0 {
+		r := &unseen[0]
+		explained.Position, explained.Stream, explained.Version, explained.Type = r.Position, r.Stream, r.Version, r.Type
+	}
+	return explained
+}
+
+// after is the part of batch with positions above p.
+func after(batch []events.Recorded, p events.Position) []events.Recorded {
+	if batch[0].Position > p {
+		return batch
+	}
+	return batch[sort.Search(len(batch), func(i int) bool { return batch[i].Position > p }):]
+}
+
+// blank is an empty batch, a used one if there is one.
+func (r *Runner) blank() []events.Recorded {
+	select {
+	case batch := <-r.spare:
+		return batch
+	default:
+		return nil
+	}
+}
+
+// recycle keeps a batch for later. No projection keeps it, by the contract of
+// Apply, and clearing it lets go of its payloads.
+func (r *Runner) recycle(batch []events.Recorded) {
+	clear(batch)
+	select {
+	case r.spare <- batch[:0]:
+	default:
+	}
+}
