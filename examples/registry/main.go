@@ -21,7 +21,8 @@
 //
 // 0 says that it is done. 1 says that it was refused by a rule or could not be done,
 // and 2 that the command line makes no sense. In both cases one line on standard error
-// says why.
+// says why. (go run ends with 1 whatever the program ended with, and passes no SIGTERM
+// on to it; scripts use what go build -o registry ./examples/registry makes.)
 //
 // # What is where
 //
