@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,10 @@ import (
 // DefaultMaxStaleness is how long a verifier answers without having seen the end of
 // the log.
 const DefaultMaxStaleness = 10 * time.Second
+
+// neverConfirmed is a time longer ago than any other. It is not 0, because clocks of machines
+// that do not know the time begin there.
+const neverConfirmed = math.MinInt64
 
 // VerifierConfig is what a [Verifier] needs. The zero config works.
 type VerifierConfig struct {
@@ -70,7 +75,7 @@ type Verifier struct {
 	cfg         VerifierConfig
 	unsupported map[string]bool
 	clock       clock
-	confirmed   atomic.Int64 // nanoseconds since 1970; 0 for not yet
+	confirmed   atomic.Int64 // nanoseconds since 1970, or neverConfirmed
 	followDelay atomic.Int64 // nanoseconds
 
 	digests *table
@@ -120,6 +125,7 @@ func NewVerifier(cfg VerifierConfig) *Verifier {
 	for _, service := range cfg.UnsupportedServices {
 		v.unsupported[strings.ToLower(service)] = true
 	}
+	v.confirmed.Store(neverConfirmed)
 	v.clock.set()
 	return v
 }
@@ -263,7 +269,7 @@ func (v *Verifier) Status() VerifierStatus {
 		Position: v.position, Stale: !fresh, FollowDelay: time.Duration(v.followDelay.Load()),
 		Credentials: v.digests.live, Organizations: len(v.tenants),
 	}
-	if at := v.confirmed.Load(); at != 0 {
+	if at := v.confirmed.Load(); at != neverConfirmed {
 		status.Confirmed = time.Unix(0, at)
 	}
 	return status
