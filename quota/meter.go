@@ -53,7 +53,22 @@ func (m *Meter) Take(key string, rate Rate, now time.Time) (Status, bool) {
 		w.used++
 		m.windows[key] = w
 	}
-	return Status{Rate: rate, Remaining: max(0, rate.Count-w.used), Reset: w.ends}, ok
+	return w.status(rate), ok
+}
+
+// Look is how key stands against rate at now, without counting a use. With an unlimited
+// rate the Status is zero.
+func (m *Meter) Look(key string, rate Rate, now time.Time) Status {
+	if rate.Unlimited() {
+		return Status{}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.current(key, rate, now).status(rate)
+}
+
+func (w window) status(rate Rate) Status {
+	return Status{Rate: rate, Remaining: max(0, rate.Count-w.used), Reset: w.ends}
 }
 
 // current is the key's window at now. A window that ends later than it could have

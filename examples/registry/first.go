@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/oatmill/oatmill/events"
 	"github.com/oatmill/oatmill/oat"
 )
 
@@ -27,16 +28,20 @@ func (p *program) firstStart(ctx context.Context, s *server, addr string) error 
 	if err := s.runner.CatchUp(ctx); err != nil {
 		return err
 	}
-	if s.verifier.Position() > 0 {
-		return nil
-	}
 	by := oat.Actor{Host: "serve", Reason: "first start"}
-	err := s.service.Register(ctx, by, oat.Register{Organization: firstOrganization, Plan: firstPlan, Owners: []string{firstOwner}})
-	if errors.Is(err, oat.ErrExists) {
-		return nil // another process was quicker, and what it did counts
-	}
-	if err != nil {
+	switch half, err := s.halfStarted(ctx, by); {
+	case err != nil:
 		return err
+	case s.verifier.Position() > 0 && !half:
+		return nil
+	case !half:
+		err := s.service.Register(ctx, by, oat.Register{Organization: firstOrganization, Plan: firstPlan, Owners: []string{firstOwner}})
+		if errors.Is(err, oat.ErrExists) {
+			return nil // another process was quicker, and what it did counts
+		}
+		if err != nil {
+			return err
+		}
 	}
 	token, secret, err := s.service.Generate(ctx, by, oat.Generate{
 		Organization: firstOrganization,
@@ -48,6 +53,18 @@ func (p *program) firstStart(ctx context.Context, s *server, addr string) error 
 		return err
 	}
 	return p.welcome(addr, token, secret)
+}
+
+// halfStarted tells whether all the log holds is what a first start leaves that was
+// killed between its two steps.
+func (s *server) halfStarted(ctx context.Context, by oat.Actor) (bool, error) {
+	if s.verifier.Position() != 1 {
+		return false, nil
+	}
+	for r, err := range s.log.ReadStream(ctx, events.OrganizationStream(firstOrganization), 0) {
+		return err == nil && r.Actor == by.String(), err
+	}
+	return false, nil
 }
 
 // welcome prints what the first start made, with commands that can be pasted.

@@ -7,13 +7,10 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/jwt"
-
 	"github.com/oatmill/oatmill/oat"
+	"github.com/oatmill/oatmill/oat/registryauth"
 	"github.com/oatmill/oatmill/quota"
 )
 
@@ -21,13 +18,9 @@ import (
 // is a GET of a manifest; a HEAD is free, and tells how many are left.
 type pulls struct {
 	plans      quota.Plans
-	verifier   *oat.Verifier
 	visibility func(context.Context, string) (oat.Visibility, error)
 	now        func() time.Time
 	meter      quota.Meter
-
-	mu   sync.Mutex
-	last map[string]quota.Status // of each organization, for HEAD
 }
 
 // plansWith is Docker's plans, with a limit of pulls on those that have tokens.
@@ -67,7 +60,10 @@ func (p *pulls) limit(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		status, ok := p.take(r.Method, organization, rate)
+		status, ok := p.meter.Look(organization, rate, p.now()), true
+		if r.Method == http.MethodGet {
+			status, ok = p.meter.Take(organization, rate, p.now())
+		}
 		window := int(rate.Window / time.Second)
 		w.Header().Set("ratelimit-limit", fmt.Sprintf("%d;w=%d", rate.Count, window))
 		w.Header().Set("ratelimit-remaining", fmt.Sprintf("%d;w=%d", status.Remaining, window))
@@ -89,7 +85,7 @@ func (p *pulls) puller(r *http.Request) (organization string, rate quota.Rate) {
 	if manifest == nil || r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return "", quota.Rate{}
 	}
-	grant, ok := p.grant(r)
+	grant, ok := registryauth.GrantFrom(r.Context())
 	if !ok {
 		return "", quota.Rate{}
 	}
@@ -98,53 +94,6 @@ func (p *pulls) puller(r *http.Request) (organization string, rate quota.Rate) {
 		return "", quota.Rate{}
 	}
 	return grant.Organization(), p.plans[grant.Plan()].Pulls
-}
-
-// grant is what the token behind a bearer token allows. The guard has verified the
-// bearer token before it passed the request on, so that here its claims need only be
-// read.
-func (p *pulls) grant(r *http.Request) (oat.Grant, bool) {
-	scheme, bearer, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return oat.Grant{}, false
-	}
-	parsed, err := jwt.ParseSigned(bearer, []jose.SignatureAlgorithm{jose.ES256, jose.EdDSA})
-	if err != nil {
-		return oat.Grant{}, false
-	}
-	var claims struct {
-		Organization string `json:"sub"`
-		Token        string `json:"oat"`
-	}
-	if err := parsed.UnsafeClaimsWithoutVerification(&claims); err != nil {
-		return oat.Grant{}, false
-	}
-	id, err := oat.ParseTokenID(claims.Token)
-	if err != nil {
-		return oat.Grant{}, false
-	}
-	grant, err := p.verifier.Recheck(r.Context(), claims.Organization, id)
-	return grant, err == nil
-}
-
-// take counts a pull, if it is one, and tells whether there was room for it.
-func (p *pulls) take(method, organization string, rate quota.Rate) (quota.Status, bool) {
-	now := p.now()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if method == http.MethodHead {
-		status, known := p.last[organization]
-		if !known || status.Rate != rate || !now.Before(status.Reset) {
-			status = quota.Status{Rate: rate, Remaining: rate.Count}
-		}
-		return status, true
-	}
-	status, ok := p.meter.Take(organization, rate, now)
-	if p.last == nil {
-		p.last = make(map[string]quota.Status)
-	}
-	p.last[organization] = status
-	return status, ok
 }
 
 func tooMany(w http.ResponseWriter, wait time.Duration) {

@@ -129,6 +129,7 @@ func baseURL(given string, addr net.Addr) string {
 // it returns; the runner feeds the verifier what other processes append.
 type server struct {
 	url      string
+	log      events.Log
 	logger   *slog.Logger
 	recorder *oat.Recorder
 	verifier *oat.Verifier
@@ -139,7 +140,7 @@ type server struct {
 }
 
 func (p *program) newServer(log events.Log, plans quota.Plans, options serveOptions, base string) (s *server, err error) {
-	s = &server{url: base, logger: p.newLogger(options.verbose)}
+	s = &server{url: base, log: log, logger: p.newLogger(options.verbose)}
 	s.recorder, err = oat.NewRecorder(oat.RecorderConfig{Log: log, Logger: s.logger})
 	if err != nil {
 		return nil, err
@@ -203,7 +204,7 @@ func (s *server) handler(data folder, plans quota.Plans, options serveOptions) (
 	if s.images, err = newImages(data, realm, options.verbose); err != nil {
 		return nil, err
 	}
-	pulls := &pulls{plans: plans, verifier: s.verifier, visibility: visibility, now: time.Now}
+	pulls := &pulls{plans: plans, visibility: visibility, now: time.Now}
 	mux := http.NewServeMux()
 	mux.Handle("/token", auth)
 	mux.Handle("/jwks.json", auth.JWKS())

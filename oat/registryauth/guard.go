@@ -36,9 +36,19 @@ type claims struct {
 // errNoLonger means that a JWT grants more than the token behind it does by now.
 var errNoLonger = errors.New("the token does not allow this any more")
 
+// grantKey is where Guard leaves the grant it made in a request's context.
+type grantKey struct{}
+
+// GrantFrom is what the bearer token of a request opens, in a handler behind
+// [Server.Guard], and false for a request that the guard handed on without one.
+func GrantFrom(ctx context.Context) (oat.Grant, bool) {
+	grant, ok := ctx.Value(grantKey{}).(oat.Grant)
+	return grant, ok
+}
+
 // Guard stands before a registry and hands it the requests whose bearer token grants
-// nothing that was revoked since, and those that have none. The package comment says
-// more.
+// nothing that was revoked since, and those that have none. Handlers behind it find
+// what the token opens with [GrantFrom]. The package comment says more.
 func (s *Server) Guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		given := r.Header.Values("Authorization")
@@ -46,12 +56,13 @@ func (s *Server) Guard(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		if err := s.recheck(r.Context(), given); err != nil {
+		grant, err := s.recheck(r.Context(), given)
+		if err != nil {
 			s.cfg.Logger.DebugContext(r.Context(), "bearer token refused", slog.Any("cause", err))
 			s.challenge(w, r, err)
 			return
 		}
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), grantKey{}, grant)))
 	})
 }
 
@@ -63,31 +74,32 @@ func isBearer(authorization string) bool {
 	return len(authorization) >= len(scheme) && strings.EqualFold(authorization[:len(scheme)], scheme)
 }
 
-// recheck is nil when everything the JWT grants is granted still.
-func (s *Server) recheck(ctx context.Context, authorization []string) error {
+// recheck is what the token behind a JWT opens by now, and no error when everything
+// the JWT grants is granted still.
+func (s *Server) recheck(ctx context.Context, authorization []string) (oat.Grant, error) {
 	_, raw, _ := strings.Cut(authorization[0], " ")
 	if len(authorization) != 1 || len(raw) > maxBearer {
-		return errors.New("more than one Authorization header, or one too long")
+		return oat.Grant{}, errors.New("more than one Authorization header, or one too long")
 	}
 	var c claims
 	if err := s.cfg.Keys.verify(raw, &c); err != nil {
-		return err
+		return oat.Grant{}, err
 	}
 	if err := s.checkClaims(&c); err != nil {
-		return err
+		return oat.Grant{}, err
 	}
 	grant, err := s.regrant(ctx, &c)
 	if err != nil {
-		return err
+		return oat.Grant{}, err
 	}
 	for _, a := range c.Access {
 		for _, action := range a.Actions {
 			if a.Type != typeRepository || !s.allows(ctx, grant, action, a.Name) {
-				return errNoLonger
+				return oat.Grant{}, errNoLonger
 			}
 		}
 	}
-	return nil
+	return grant, nil
 }
 
 func (s *Server) checkClaims(c *claims) error {

@@ -415,3 +415,24 @@ func thumbprint(t testing.TB, key jose.JSONWebKey) string {
 	}
 	return base64.RawURLEncoding.EncodeToString(sum)
 }
+
+// TestGrantBehindTheGuard fails when Guard hands the request on as it came.
+func TestGrantBehindTheGuard(t *testing.T) {
+	d := open(t)
+	token, secret := d.Generate("acme", oat.All("acme", oat.Read))
+	var grant oat.Grant
+	var known bool
+	handler := d.Server.Guard(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		grant, known = registryauth.GrantFrom(r.Context())
+	}))
+	r := httptest.NewRequest(http.MethodGet, "/v2/", nil)
+	serve(handler, r)
+	if known {
+		t.Error("a request without a bearer token has a grant")
+	}
+	r.Header.Set("Authorization", d.bearer("acme", secret, "repository:acme/api:pull"))
+	serve(handler, r)
+	if !known || grant.Token() != token.ID || !grant.Allows(oat.Pull, "acme/api", oat.VisibilityUnknown) || grant.Allows(oat.Push, "acme/api", oat.VisibilityUnknown) {
+		t.Errorf("the grant behind the guard is of %s of %q", grant.Token(), grant.Organization())
+	}
+}
