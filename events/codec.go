@@ -25,17 +25,16 @@ func Encode(p Payload) (eventType string, data []byte, err error) {
 // unknown type is an [*UnknownTypeError]; data that is not what the type says is
 // [ErrDamaged]. The payload does not alias data.
 func Decode(eventType string, data []byte) (Payload, error) {
+	// The layout Encode writes is read without looking back. Everything else,
+	// rare and still right, is left to encoding/json.
+	c := newCursor(data)
+	if p, ok := c.payload(eventType); ok {
+		return p, nil
+	}
 	p := newPayload(eventType)
 	if p == nil {
 		return nil, &UnknownTypeError{Type: eventType}
 	}
-	// The layout Encode writes is read without looking back. Everything else,
-	// rare and still right, is left to encoding/json.
-	c := cursor{s: string(data)}
-	if c.payload(p) && c.i == len(c.s) {
-		return p, nil
-	}
-	p = newPayload(eventType)
 	if err := json.Unmarshal(data, p); err != nil {
 		return nil, fmt.Errorf("%w: decode %s: %w", ErrDamaged, eventType, err)
 	}
