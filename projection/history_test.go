@@ -15,8 +15,8 @@ import (
 
 // As of any instant History shows what the plain model makes of the records up to
 // then, clocks that jumped back included. To see it fail, let History.fold take a
-// record's own time as its moment, let entries.until compare with Before in place
-// of After, or let past.learn keep deleted tokens.
+// record's own time as its moment, let entries.until leave out what happened at the
+// very instant, or let past.learn keep deleted tokens.
 func TestHistoryAtAgreesWithModel(t *testing.T) {
 	w := randomWorld(t, 2, 800)
 	history := projection.NewHistory()
@@ -129,8 +129,8 @@ func retell(t *testing.T, fields map[uuid.UUID]map[string]string, e projection.E
 }
 
 // Pages, bounds and the stories of single tokens are all parts of the one story.
-// To see it fail, let Span.tell cut before it turns around, or entries.bounds
-// include Until.
+// To see it fail, let Span.tell not count pages from the end when it tells
+// backwards, or let entries.tell not learn what it does not tell.
 func TestStoryParts(t *testing.T) {
 	w := randomWorld(t, 1, 600)
 	history, name := projection.NewHistory(), w.Organizations[0]
@@ -179,7 +179,7 @@ func checkPages(t *testing.T, size int, want []projection.Entry, read func(proje
 }
 
 // A story that is cut at instants has each entry once: Since is included, Until is
-// not.
+// not. To see it fail, let Span.bounds include Until.
 func TestStoryBounds(t *testing.T) {
 	w := randomWorld(t, 1, 600)
 	history, name := projection.NewHistory(), w.Organizations[0]

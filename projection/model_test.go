@@ -322,9 +322,8 @@ func (o *modelOrganization) query(q projection.Query) projection.Page {
 }
 
 // I4, first half: counts equal what is counted from the list of tokens, and from
-// the model. To see it fail, let Counts.delete not unschedule a token's expiry, let
-// Counts.deactivate count a token that is inactive already, or let instants.settle
-// keep what was removed.
+// the model. To see it fail, let Counts.delete or Counts.deactivate not unschedule a
+// token's expiry, or let instants.settle keep what was removed.
 func TestCountsAgreesWithModelAndTokens(t *testing.T) {
 	plans := quota.Plans{"team": {Tokens: 10}, "business": {Tokens: 100}, "personal": {}}
 	w := randomWorld(t, 3, 3000)
@@ -363,8 +362,8 @@ func count(name, planName string, plan quota.Plan, list []projection.Token) proj
 }
 
 // I4, second half: last used equals the maximum of all recorded uses. To see it
-// fail, let attempts.merge take the latest span when it is not later, or let
-// LastUsed keep the use of a deleted token.
+// fail, let attempts.merge take the latest span when it is not later, or leave the
+// first attempt as it was, or let LastUsed.fold keep a deleted token.
 func TestLastUsedAgreesWithModel(t *testing.T) {
 	w := randomWorld(t, 3, 1500)
 	used := projection.NewLastUsed()

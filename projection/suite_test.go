@@ -11,9 +11,8 @@ import (
 
 // I3 on the level of projections: however the records come, the answers are the
 // same. To see it fail, let feed.apply not skip records at or below its position
-// (redelivery), set the position before dispatching a record (unknown type,
-// damaged record), or begin dispatch with a look at the type in place of the
-// stream (foreign streams).
+// (redelivery), let it set the position before it dispatches a record (unknown
+// type, damaged record), or let dispatch decode records of foreign streams.
 
 func TestTokensSatisfiesProjtest(t *testing.T) {
 	projtest.Run(t, projtest.Harness[*projection.Tokens]{

@@ -29,7 +29,7 @@ type table[V any] struct {
 }
 
 type slot[V any] struct {
-	key   tokenKey // the zero key: empty
+	key   tokenKey // of the organization 0, which there is not: empty
 	value V
 }
 

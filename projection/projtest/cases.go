@@ -15,7 +15,7 @@ import (
 type testCase struct {
 	name string
 	why  string
-	test func(t *testing.T)
+	test func(t testing.TB)
 }
 
 func (s *suite[P]) cases() []testCase {
@@ -34,7 +34,7 @@ func (s *suite[P]) cases() []testCase {
 	}
 }
 
-func (s *suite[P]) batching(t *testing.T) {
+func (s *suite[P]) batching(t testing.TB) {
 	for range 5 {
 		p := s.New(t)
 		s.inBatches(t, p, s.world.Records)
@@ -42,13 +42,13 @@ func (s *suite[P]) batching(t *testing.T) {
 	}
 }
 
-func (s *suite[P]) atOnce(t *testing.T) {
+func (s *suite[P]) atOnce(t testing.TB) {
 	p := s.New(t)
 	s.apply(t, p, s.world.Records)
 	s.same(t, p, s.reference)
 }
 
-func (s *suite[P]) resume(t *testing.T) {
+func (s *suite[P]) resume(t testing.TB) {
 	p := s.New(t)
 	for rest := s.world.Records; len(rest) > 0; {
 		n := 1 + s.rand.IntN(len(rest))
@@ -64,7 +64,7 @@ func (s *suite[P]) resume(t *testing.T) {
 	}
 }
 
-func (s *suite[P]) redelivery(t *testing.T) {
+func (s *suite[P]) redelivery(t testing.TB) {
 	p, records := s.New(t), s.world.Records
 	for at := 0; at < len(records); {
 		end := at + 1 + s.rand.IntN(min(100, len(records)-at))
@@ -78,7 +78,7 @@ func (s *suite[P]) redelivery(t *testing.T) {
 	s.same(t, p, s.reference)
 }
 
-func (s *suite[P]) empty(t *testing.T) {
+func (s *suite[P]) empty(t testing.TB) {
 	p := s.New(t)
 	if p.Position() != 0 {
 		t.Fatalf("begins at position %d", p.Position())
@@ -91,7 +91,7 @@ func (s *suite[P]) empty(t *testing.T) {
 	s.same(t, p, s.reference)
 }
 
-func (s *suite[P]) foreign(t *testing.T) {
+func (s *suite[P]) foreign(t testing.TB) {
 	var own, foreign []events.Recorded
 	for _, r := range s.world.Records {
 		if isOurs(r.Stream) {
@@ -113,7 +113,7 @@ func isOurs(id events.StreamID) bool {
 	return id.Kind() == events.KindOrganization || id.Kind() == events.KindUsage
 }
 
-func (s *suite[P]) unknown(t *testing.T) {
+func (s *suite[P]) unknown(t testing.TB) {
 	streams := []events.StreamID{events.OrganizationStream("org-0")}
 	if !s.IgnoresUse {
 		streams = append(streams, events.UsageStream("org-0"))
@@ -129,7 +129,7 @@ func (s *suite[P]) unknown(t *testing.T) {
 	}
 }
 
-func (s *suite[P]) damaged(t *testing.T) {
+func (s *suite[P]) damaged(t testing.TB) {
 	stream := events.OrganizationStream("org-0")
 	err := s.stumbles(t, stream, events.Envelope{Type: events.TypeTokenDeleted, Data: []byte(`{"token":7}`)})
 	if !errors.Is(err, events.ErrDamaged) {
@@ -141,7 +141,7 @@ func (s *suite[P]) damaged(t *testing.T) {
 // checks that the projection stops right before it, each time it is tried; that
 // it has kept what came before; and that nothing is missing once the record is
 // gone.
-func (s *suite[P]) stumbles(t *testing.T, stream events.StreamID, e events.Envelope) error {
+func (s *suite[P]) stumbles(t testing.TB, stream events.StreamID, e events.Envelope) error {
 	t.Helper()
 	records := s.world.Records
 	at := len(s.world.Organizations) + s.rand.IntN(len(records)-len(s.world.Organizations))
@@ -169,7 +169,7 @@ func (s *suite[P]) stumbles(t *testing.T, stream events.StreamID, e events.Envel
 	return err
 }
 
-func (s *suite[P]) ended(t *testing.T) {
+func (s *suite[P]) ended(t testing.TB) {
 	p, half := s.New(t), len(s.world.Records)/2
 	s.apply(t, p, s.world.Records[:half])
 	before, dump := p.Position(), s.Dump(p, s.world)
@@ -184,7 +184,7 @@ func (s *suite[P]) ended(t *testing.T) {
 	s.same(t, p, s.reference)
 }
 
-func (s *suite[P]) position(t *testing.T) {
+func (s *suite[P]) position(t testing.TB) {
 	p := s.New(t)
 	for i := range s.world.Records {
 		s.apply(t, p, s.world.Records[i:i+1])
@@ -196,7 +196,7 @@ func (s *suite[P]) position(t *testing.T) {
 	}
 }
 
-func (s *suite[P]) readers(t *testing.T) {
+func (s *suite[P]) readers(t testing.TB) {
 	p := s.New(t)
 	done := make(chan struct{})
 	var readers sync.WaitGroup

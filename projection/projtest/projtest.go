@@ -30,6 +30,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -60,19 +61,24 @@ type Harness[P projection.Projection] struct {
 
 // Run tests a projection. Its cases are subtests.
 func Run[P projection.Projection](t *testing.T, h Harness[P]) {
-	w := NewWorld(Seed(t), 3, 400)
-	s := &suite[P]{Harness: h, world: w, rand: rand.New(rand.NewPCG(w.Seed, 1))}
-	s.reference = s.live(t, w.Records)
+	s := newSuite(t, h, Seed(t))
 	for _, c := range s.cases() {
 		t.Run(c.name, func(t *testing.T) {
 			defer func() {
 				if t.Failed() {
-					t.Logf("%s\nrepeat with %s=%d", c.why, seedVariable, w.Seed)
+					t.Logf("%s\nrepeat with %s=%d", c.why, seedVariable, s.world.Seed)
 				}
 			}()
 			c.test(t)
 		})
 	}
+}
+
+func newSuite[P projection.Projection](t testing.TB, h Harness[P], seed uint64) *suite[P] {
+	t.Helper()
+	s := &suite[P]{Harness: h, world: NewWorld(seed, 3, 400), rand: rand.New(rand.NewPCG(seed, 1))}
+	s.reference = s.live(t, s.world.Records)
+	return s
 }
 
 const seedVariable = "OATMILL_PROJTEST_SEED"
@@ -100,21 +106,30 @@ type suite[P projection.Projection] struct {
 }
 
 // live is what a projection answers that got the records one at a time.
-func (s *suite[P]) live(t *testing.T, records []events.Recorded) any {
+func (s *suite[P]) live(t testing.TB, records []events.Recorded) any {
 	t.Helper()
 	p := s.New(t)
-	for i := range records {
-		s.apply(t, p, records[i:i+1])
+	for _, r := range records {
+		s.takes(t, p, []events.Recorded{r})
 	}
 	return s.Dump(p, s.world)
 }
 
-// apply gives p a copy of batch, which it must take, and checks where it stands
-// then. The copy is scribbled over afterwards: a projection must not keep it.
-func (s *suite[P]) apply(t *testing.T, p P, batch []events.Recorded) {
+// apply gives p a copy of batch, which it must take, and then scribbles over the
+// copy. A projection that keeps its batches differs by that from the one that
+// followed live.
+func (s *suite[P]) apply(t testing.TB, p P, batch []events.Recorded) {
+	t.Helper()
+	lent := slices.Clone(batch)
+	s.takes(t, p, lent)
+	scribble(lent)
+}
+
+// takes gives p a batch, and checks where it stands then.
+func (s *suite[P]) takes(t testing.TB, p P, batch []events.Recorded) {
 	t.Helper()
 	before := p.Position()
-	if err := s.give(context.Background(), p, batch); err != nil {
+	if err := p.Apply(context.Background(), batch); err != nil {
 		t.Fatalf("apply %d records after position %d: %v", len(batch), before, err)
 	}
 	want := before
@@ -126,20 +141,19 @@ func (s *suite[P]) apply(t *testing.T, p P, batch []events.Recorded) {
 	}
 }
 
-func (s *suite[P]) give(ctx context.Context, p P, batch []events.Recorded) error {
-	lent := append([]events.Recorded(nil), batch...)
-	err := p.Apply(ctx, lent)
-	for i := range lent {
-		lent[i] = events.Recorded{Envelope: events.Envelope{Type: "scribbled.over.v1", Data: []byte("{}")}, Stream: "organization/nobody", Position: -1}
+func scribble(batch []events.Recorded) {
+	for i := range batch {
+		batch[i] = events.Recorded{Envelope: events.Envelope{Type: "scribbled.over.v1", Data: []byte("{}")}, Stream: "organization/nobody", Position: -1}
 	}
-	return err
 }
 
 // refuses gives p a batch that it must not take to the end, checks that it stands
 // where it should, and returns the error.
-func (s *suite[P]) refuses(t *testing.T, ctx context.Context, p P, batch []events.Recorded, stop events.Position) error {
+func (s *suite[P]) refuses(t testing.TB, ctx context.Context, p P, batch []events.Recorded, stop events.Position) error {
 	t.Helper()
-	err := s.give(ctx, p, batch)
+	lent := slices.Clone(batch)
+	err := p.Apply(ctx, lent)
+	scribble(lent)
 	if err == nil {
 		t.Fatalf("no error; now at position %d", p.Position())
 	}
@@ -150,7 +164,7 @@ func (s *suite[P]) refuses(t *testing.T, ctx context.Context, p P, batch []event
 }
 
 // inBatches gives p the records in batches of random length, empty ones too.
-func (s *suite[P]) inBatches(t *testing.T, p P, records []events.Recorded) {
+func (s *suite[P]) inBatches(t testing.TB, p P, records []events.Recorded) {
 	t.Helper()
 	for len(records) > 0 {
 		n := s.rand.IntN(min(len(records), 100) + 1)
@@ -160,7 +174,7 @@ func (s *suite[P]) inBatches(t *testing.T, p P, records []events.Recorded) {
 }
 
 // same fails unless p answers as want.
-func (s *suite[P]) same(t *testing.T, p P, want any) {
+func (s *suite[P]) same(t testing.TB, p P, want any) {
 	t.Helper()
 	if got := s.Dump(p, s.world); !reflect.DeepEqual(got, want) {
 		t.Fatalf("answers differ from those of a projection that followed live:\n%s", difference(got, want))
