@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"runtime/pprof"
+	"slices"
 	"time"
 
 	"github.com/oatmill/oatmill/events"
@@ -166,11 +167,7 @@ func closingKeepsAcknowledged(s *subject) {
 		}
 	})
 	s.restart()
-	for _, attempts := range outcomes {
-		for _, a := range attempts {
-			s.settled(a)
-		}
-	}
+	s.settled(slices.Concat(outcomes...))
 }
 
 // closingEndsGoroutines marks whatever the log starts, by a label that goroutines

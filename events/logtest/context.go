@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/oatmill/oatmill/events"
@@ -111,11 +112,7 @@ func cancelledAppendsAreClear(s *subject) {
 		return nil
 	})
 	s.add("organization/later", 1) // what was on its way is behind this one, or never comes
-	for _, attempts := range outcomes {
-		for _, a := range attempts {
-			s.settled(a)
-		}
-	}
+	s.settled(slices.Concat(outcomes...))
 }
 
 // attempt is an append and its outcome.
@@ -126,34 +123,39 @@ type attempt struct {
 	err      error
 }
 
-// settled demands that the log agrees with what the attempt's caller was told.
-func (s *subject) settled(a attempt) {
+// settled demands that the log agrees with what the callers of attempts were told.
+func (s *subject) settled(attempts []attempt) {
 	s.Helper()
-	there := s.find(a)
-	switch {
-	case a.err == nil:
-		s.same("an acknowledged batch", there, a.recorded)
-	case errors.Is(a.err, events.ErrUnknownOutcome):
-		again := s.append(a.stream, events.Any, a.batch...)
-		if len(there) > 0 {
-			s.same("the outcome of the repetition", again, there)
-		}
-	case !errors.Is(a.err, context.DeadlineExceeded) && !errors.Is(a.err, events.ErrClosed):
-		s.Errorf("an append that was cut off: %v", a.err)
-	case len(there) > 0:
-		s.Errorf("%d of %d events are in the log after the error %q", len(there), len(a.batch), a.err)
+	there := make(map[[16]byte]events.Recorded)
+	for _, r := range s.all(0) {
+		there[r.ID] = r
 	}
-}
-
-// find is what the log holds of the attempt's events.
-func (s *subject) find(a attempt) (found []events.Recorded) {
-	s.Helper()
-	for _, r := range s.stream(a.stream, 0) {
+	for _, a := range attempts {
+		var found []events.Recorded
 		for i := range a.batch {
-			if r.ID == a.batch[i].ID {
+			if r, ok := there[a.batch[i].ID]; ok {
 				found = append(found, r)
 			}
 		}
+		s.settles(a, found)
 	}
-	return found
+}
+
+// settles demands that found, which is what the log holds of the attempt's events, is
+// what the caller was told.
+func (s *subject) settles(a attempt, found []events.Recorded) {
+	s.Helper()
+	switch {
+	case a.err == nil:
+		s.same("an acknowledged batch", found, a.recorded)
+	case errors.Is(a.err, events.ErrUnknownOutcome):
+		again := s.append(a.stream, events.Any, a.batch...)
+		if len(found) > 0 {
+			s.same("the outcome of the repetition", again, found)
+		}
+	case !errors.Is(a.err, context.DeadlineExceeded) && !errors.Is(a.err, events.ErrClosed):
+		s.Errorf("an append that was cut off: %v", a.err)
+	case len(found) > 0:
+		s.Errorf("%d of %d events are in the log after the error %q", len(found), len(a.batch), a.err)
+	}
 }

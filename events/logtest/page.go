@@ -3,7 +3,6 @@ package logtest
 import (
 	"fmt"
 	"runtime"
-	"strings"
 
 	"github.com/oatmill/oatmill/events"
 )
@@ -26,11 +25,11 @@ func pageCases() []Case {
 func (s *subject) longLog(records, size int) []events.Recorded {
 	s.Helper()
 	var all []events.Recorded
-	pad := strings.Repeat("x", size)
+	data := fmt.Appendf(nil, `{"pad":"%s"}`, long("x", size))
 	for i := 0; len(all) < records; i++ {
 		batch := s.batch(100)
 		for j := range batch {
-			batch[j].Data = fmt.Appendf(nil, `{"pad":%q}`, pad)
+			batch[j].Data = data
 		}
 		stream := []events.StreamID{acme, "usage/acme"}[i%2]
 		all = append(all, s.append(stream, events.Any, batch...)...)
@@ -57,7 +56,7 @@ func longLogsAreWhole(s *subject) {
 // is no measure of time and the same on every machine. A log that runs here, or whose
 // client does, cannot have read what it did not find room for.
 func readsCostWhatTheyYield(s *subject) {
-	const records, size = 5000, 3000
+	const records, size = 4000, 2500
 	all := s.longLog(records, size)
 	usage := all[len(all)-1].Stream
 	for _, read := range []struct {

@@ -2,6 +2,7 @@ package memlog_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -75,4 +76,56 @@ func BenchmarkAppend(b *testing.B) {
 			_, head = events.Seal("organization/acme", head, batch)
 		}
 	})
+}
+
+// What is read from a log never carries a monotonic reading: times are compared by what
+// they say, as they are when they come from a disk.
+//
+// Leaving Round(0) out of commit makes this fail.
+func TestTimesHaveNoMonotonicReading(t *testing.T) {
+	now := time.Now().UTC()
+	now = now.Add(-time.Duration(now.Nanosecond() % 1000)) // whole microseconds, the reading kept
+	e := envelope(1)
+	e.Time = now
+	log := memlog.New()
+	recorded, err := log.Append(t.Context(), "organization/acme", 0, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for r, err := range log.ReadAll(t.Context(), 0) {
+		if err != nil || r.Time != now.Round(0) || recorded[0].Time != r.Time {
+			t.Errorf("the time %v was recorded as %v and returned as %v, error %v", now, r.Time, recorded[0].Time, err)
+		}
+	}
+}
+
+// Waiting for a position that needs several appends sleeps through the first of them.
+func TestWaitIsExact(t *testing.T) {
+	log := memlog.New()
+	done := make(chan error, 1)
+	go func() { done <- log.Wait(t.Context(), 2) }()
+	for i := range 3 {
+		select {
+		case err := <-done:
+			t.Fatalf("Wait for position 3 returned %v with %d records", err, i)
+		default:
+		}
+		if _, err := log.Append(t.Context(), "organization/acme", events.Any, envelope(i+1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSnapshotsAreChecked(t *testing.T) {
+	log := memlog.New()
+	if err := log.SaveSnapshot(t.Context(), "acme", events.Snapshot{}); !errors.Is(err, events.ErrInvalid) {
+		t.Errorf("a snapshot of a malformed stream: %v", err)
+	}
+	large := events.Snapshot{Data: make([]byte, events.MaxSnapshotSize+1)}
+	if err := log.SaveSnapshot(t.Context(), "organization/acme", large); !errors.Is(err, events.ErrInvalid) {
+		t.Errorf("a snapshot beyond the size: %v", err)
+	}
 }
