@@ -149,6 +149,8 @@ func (c Generate) decide(o *organization, plans quota.Plans, now time.Time, id u
 		problems.add("expires_at", "choose an instant, or never")
 	case c.Expires.Reached(now):
 		problems.add("expires_at", fmt.Sprintf("%s is not in the future", c.Expires))
+	case !c.Expires.recordable():
+		problems.add("expires_at", fmt.Sprintf("%s is beyond the year 9999", c.Expires))
 	}
 	problems = append(problems, resourceProblems(o.name, c.Resources)...)
 	if err := problems.orNil(); err != nil {

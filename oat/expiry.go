@@ -3,6 +3,7 @@ package oat
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -21,7 +22,8 @@ type Expiry struct {
 // Never is the expiry of a token that lives until it is deactivated or deleted.
 func Never() Expiry { return Expiry{chosen: true} }
 
-// ExpiresAt is the expiry at t, to the microsecond.
+// ExpiresAt is the expiry at t, to the microsecond. A year above 9999, which no text
+// of RFC 3339 can say, is refused by [Service.Generate].
 func ExpiresAt(t time.Time) Expiry {
 	t = t.UTC().Truncate(time.Microsecond)
 	return Expiry{text: t.Format(time.RFC3339Nano), at: t, chosen: true}
@@ -30,11 +32,20 @@ func ExpiresAt(t time.Time) Expiry {
 // ParseExpiry reads an instant in RFC 3339, like "2027-01-31T00:00:00Z". The
 // expiry keeps the very text, and every read model gives it back as it was.
 func ParseExpiry(text string) (Expiry, error) {
-	t, err := time.Parse(time.RFC3339Nano, text)
-	if err != nil || len(text) > len(time.RFC3339Nano) || t.Year() < 1 {
+	e, err := recordedExpiry(text)
+	if err != nil || text == "" || loose(text, e.at) {
 		return Expiry{}, fmt.Errorf("expiry %q: want an instant like 2027-01-31T00:00:00Z", clip(text))
 	}
-	return Expiry{text: text, at: t, chosen: true}, nil
+	return e, nil
+}
+
+// loose tells of what time.Parse takes for t although RFC 3339 does not have it: an hour
+// of one digit, a comma before the fraction, and an offset of a day or with 60 minutes.
+// What is recorded is for readers in other languages, too, and they are less kind.
+func loose(text string, t time.Time) bool {
+	_, offset := t.Zone()
+	return text[len("2006-01-02T15")] != ':' || strings.Contains(text, ",") ||
+		strings.HasSuffix(text, ":60") || offset <= -86400 || offset >= 86400
 }
 
 // recordedExpiry reads what was recorded: nothing for never.
@@ -42,7 +53,18 @@ func recordedExpiry(text string) (Expiry, error) {
 	if text == "" {
 		return Never(), nil
 	}
-	return ParseExpiry(text)
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil || len(text) > len(time.RFC3339Nano) || t.Year() < 1 {
+		return Expiry{}, fmt.Errorf("expires_at %q is no instant", clip(text))
+	}
+	return Expiry{text: text, at: t, chosen: true}, nil
+}
+
+// recordable tells whether recordedExpiry will read what is recorded. Whatever follows
+// the log stops for good at an expiry that it cannot read.
+func (e Expiry) recordable() bool {
+	_, err := recordedExpiry(e.text)
+	return err == nil
 }
 
 // Time is the instant, and false for never.

@@ -36,7 +36,7 @@ func (v *Verifier) fold(r *events.Recorded) error {
 		return err
 	}
 	if err := v.foldPayload(t, payload); err != nil {
-		return fmt.Errorf("%w: %w", events.ErrDamaged, err)
+		return fmt.Errorf("%w: %v", events.ErrDamaged, err)
 	}
 	t.version = r.Version
 	v.reopen(t)

@@ -51,7 +51,7 @@ func (o *organization) apply(r events.Recorded) error {
 		return err
 	}
 	if err := o.fold(&r, payload); err != nil {
-		return fmt.Errorf("%w: %s version %d: %w", events.ErrDamaged, r.Stream, r.Version, err)
+		return fmt.Errorf("%w: %s version %d: %v", events.ErrDamaged, r.Stream, r.Version, err)
 	}
 	o.version, o.last = r.Version, r
 	return nil
