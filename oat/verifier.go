@@ -324,14 +324,7 @@ func (v *Verifier) observe(ctx context.Context, log events.Log, records []events
 	known := v.tenant(name).version
 	v.mu.Unlock()
 	if known+1 < records[0].Version {
-		records = nil
-		for r, err := range log.ReadStream(ctx, events.OrganizationStream(name), known) {
-			if err != nil {
-				v.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "organization shut until followed", slog.String("organization", name), slog.Any("cause", err))
-				break
-			}
-			records = append(records, r)
-		}
+		records = v.missed(ctx, log, name, known)
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -344,4 +337,27 @@ func (v *Verifier) observe(ctx context.Context, log events.Log, records []events
 		}
 	}
 	v.reopen(t)
+}
+
+// missedTimeout is how long a command that is done waits for its verifier to read what
+// others did before it.
+const missedTimeout = 5 * time.Second
+
+// missed is the organization's records after known, as far as they can be read. A
+// verifier that is not up to date reads none: it refuses everyone until it has been fed
+// them, and a command of a process that just started must not wait for a whole stream.
+func (v *Verifier) missed(ctx context.Context, log events.Log, name string, known events.Version) (records []events.Recorded) {
+	if _, fresh := v.fresh(); !fresh {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, missedTimeout)
+	defer cancel()
+	for r, err := range log.ReadStream(ctx, events.OrganizationStream(name), known) {
+		if err != nil {
+			v.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "organization shut until followed", slog.String("organization", name), slog.Any("cause", err))
+			break
+		}
+		records = append(records, r)
+	}
+	return records
 }
