@@ -5,7 +5,9 @@ import (
 	"time"
 )
 
-// Rate allows Count uses in every Window. The zero Rate is without limit.
+// Rate allows Count uses in every Window. The zero Rate is without limit; any other
+// allows nothing unless both fields are above 0, so that a forgotten Window does not open
+// what a Count was there to limit.
 type Rate struct {
 	Count  int
 	Window time.Duration
@@ -39,8 +41,7 @@ type window struct {
 const sweepInterval = time.Minute
 
 // Take counts one use by key at now if rate has room for it, and tells whether it
-// had. A rate that is not unlimited and allows less than one use allows none. With
-// an unlimited rate nothing is counted and the Status is zero.
+// had. With an unlimited rate nothing is counted and the Status is zero.
 func (m *Meter) Take(key string, rate Rate, now time.Time) (Status, bool) {
 	if rate.Unlimited() {
 		return Status{}, true
@@ -48,7 +49,7 @@ func (m *Meter) Take(key string, rate Rate, now time.Time) (Status, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	w := m.current(key, rate, now)
-	ok := w.used < rate.Count
+	ok := w.remaining(rate) > 0
 	if ok {
 		w.used++
 		m.windows[key] = w
@@ -68,7 +69,14 @@ func (m *Meter) Look(key string, rate Rate, now time.Time) Status {
 }
 
 func (w window) status(rate Rate) Status {
-	return Status{Rate: rate, Remaining: max(0, rate.Count-w.used), Reset: w.ends}
+	return Status{Rate: rate, Remaining: w.remaining(rate), Reset: w.ends}
+}
+
+func (w window) remaining(rate Rate) int {
+	if rate.Window <= 0 {
+		return 0
+	}
+	return max(0, rate.Count-w.used)
 }
 
 // current is the key's window at now. A window that ends later than it could have
