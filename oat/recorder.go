@@ -24,8 +24,8 @@ const DefaultRecordInterval = time.Minute
 
 const (
 	recorderShards = 64
-	// maxUsesPerEvent keeps an event well below [events.MaxBatchSize]. Tokens
-	// beyond it are recorded with the next interval.
+	// maxUsesPerEvent keeps an event well below [events.MaxBatchSize]. What is beyond
+	// it comes with the next interval, or, in a flush of everything, as another event.
 	maxUsesPerEvent = 512
 	maxUseText      = 255 // bytes of an address or a user agent
 	// appendersAtOnce lets the appends of many organizations share the log's fsyncs.
@@ -72,7 +72,7 @@ type Recorder struct {
 	shards [recorderShards]shard
 	wake   chan struct{} // filled when there is a first use
 
-	flushing sync.Mutex // held during a flush
+	flushing chan struct{} // full during a flush
 	// unsure are the events, one for an organization at the most, of which it is
 	// not known whether they were appended. Guarded by flushing.
 	unsure map[string]*events.Envelope
@@ -102,10 +102,14 @@ type generations struct {
 	born       time.Time // when young was begun
 }
 
-// add notes the token and tells whether it was remembered.
+// add notes the token and tells whether it was remembered. Times may come a little out
+// of order, and far out of order when the clock was set.
 func (g *generations) add(token uuid.UUID, now time.Time) bool {
-	if age := now.Sub(g.born); age < 0 || age > forgetAfter {
+	if age := now.Sub(g.born).Abs(); age > forgetAfter {
 		g.young, g.old, g.born = make(map[uuid.UUID]struct{}), g.young, now
+		if age > 2*forgetAfter {
+			g.old = nil // nobody was here to let it go
+		}
 	}
 	_, young := g.young[token]
 	_, old := g.old[token]
@@ -140,7 +144,8 @@ func NewRecorder(cfg RecorderConfig) (*Recorder, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &Recorder{
 		cfg: cfg, random: lockedReader{r: cfg.Rand}, wake: make(chan struct{}, 1),
-		unsure: make(map[string]*events.Envelope), stop: stop, stopped: make(chan struct{}),
+		flushing: make(chan struct{}, 1), unsure: make(map[string]*events.Envelope),
+		stop: stop, stopped: make(chan struct{}),
 	}
 	for i := range r.shards {
 		r.shards[i].cells, r.shards[i].first = make(map[uuid.UUID]*cell), make(map[uuid.UUID]*cell)
@@ -220,16 +225,29 @@ func (s *span) merge(o span) {
 	s.count += o.count
 }
 
+// extent is how much a flush records.
+type extent int
+
+const (
+	firstUses  extent = iota // the first uses of tokens
+	anInterval               // what was noted, one event for an organization at the most
+	everything               // what was noted, in as many events as it takes
+)
+
 // Flush records everything noted so far. The error says what could not be recorded;
 // that is kept for the next flush.
-func (r *Recorder) Flush(ctx context.Context) error { return r.flush(ctx, false) }
+func (r *Recorder) Flush(ctx context.Context) error { return r.flush(ctx, everything) }
 
 // Close records everything noted so far and stops the recorder, as long as ctx
 // allows. Uses noted afterwards are lost.
 func (r *Recorder) Close(ctx context.Context) error {
 	r.stop()
-	<-r.stopped
-	return r.Flush(ctx)
+	select {
+	case <-r.stopped:
+		return r.Flush(ctx)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (r *Recorder) run(ctx context.Context) {
@@ -237,15 +255,15 @@ func (r *Recorder) run(ctx context.Context) {
 	ticker := time.NewTicker(r.cfg.Interval)
 	defer ticker.Stop()
 	for {
-		firstUses := false
+		what := anInterval
 		select {
 		case <-ctx.Done():
 			return
 		case <-r.wake:
-			firstUses = true
+			what = firstUses
 		case <-ticker.C:
 		}
-		if err := r.flush(ctx, firstUses); err != nil && ctx.Err() == nil {
+		if err := r.flush(ctx, what); err != nil && ctx.Err() == nil {
 			r.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "use not recorded yet", slog.Any("cause", err))
 		}
 	}
@@ -257,28 +275,32 @@ type taken struct {
 	*cell
 }
 
-// flush records what was noted, or only the first uses of tokens.
-func (r *Recorder) flush(ctx context.Context, firstUses bool) error {
-	r.flushing.Lock()
-	defer r.flushing.Unlock()
-	uses := r.take(firstUses)
+// flush records as much as is asked for, one flush after the other.
+func (r *Recorder) flush(ctx context.Context, what extent) error {
+	select {
+	case r.flushing <- struct{}{}:
+		defer func() { <-r.flushing }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	uses := r.take(what)
 	for organization := range r.unsure {
 		if _, ok := uses[organization]; !ok {
 			uses[organization] = nil
 		}
 	}
-	return r.appendAll(ctx, uses)
+	return r.appendAll(ctx, uses, what)
 }
 
 // take takes the cells away, and groups them by organization.
-func (r *Recorder) take(firstUses bool) map[string][]taken {
+func (r *Recorder) take(what extent) map[string][]taken {
 	uses := make(map[string][]taken)
 	for i := range r.shards {
 		s := &r.shards[i]
 		s.mu.Lock()
 		all := [2]map[uuid.UUID]*cell{s.first, nil}
 		s.first = make(map[uuid.UUID]*cell)
-		if !firstUses {
+		if what != firstUses {
 			all[1], s.cells = s.cells, make(map[uuid.UUID]*cell, len(s.cells))
 		}
 		s.mu.Unlock()
@@ -292,7 +314,7 @@ func (r *Recorder) take(firstUses bool) map[string][]taken {
 }
 
 // appendAll appends for many organizations side by side.
-func (r *Recorder) appendAll(ctx context.Context, uses map[string][]taken) error {
+func (r *Recorder) appendAll(ctx context.Context, uses map[string][]taken, what extent) error {
 	var (
 		wg       sync.WaitGroup
 		mu       sync.Mutex // for failures and r.unsure
@@ -306,7 +328,7 @@ func (r *Recorder) appendAll(ctx context.Context, uses map[string][]taken) error
 		mu.Unlock()
 		wg.Go(func() {
 			defer func() { <-places }()
-			after, err := r.appendOne(ctx, organization, before, of)
+			after, err := r.appendOne(ctx, organization, before, of, what)
 			mu.Lock()
 			defer mu.Unlock()
 			if delete(r.unsure, organization); after != nil {
@@ -324,7 +346,7 @@ func (r *Recorder) appendAll(ctx context.Context, uses map[string][]taken) error
 // appendOne first settles an event whose outcome is unknown, then appends what was
 // taken. It returns the event whose outcome is unknown now, if there is one. Uses
 // that are surely not in the log go back to the cells.
-func (r *Recorder) appendOne(ctx context.Context, organization string, before *events.Envelope, uses []taken) (*events.Envelope, error) {
+func (r *Recorder) appendOne(ctx context.Context, organization string, before *events.Envelope, uses []taken, what extent) (*events.Envelope, error) {
 	stream := events.UsageStream(organization)
 	if before != nil {
 		if _, err := r.cfg.Log.Append(ctx, stream, events.Any, *before); err != nil {
@@ -332,13 +354,21 @@ func (r *Recorder) appendOne(ctx context.Context, organization string, before *e
 			return before, err
 		}
 	}
-	if len(uses) > maxUsesPerEvent {
-		r.putBack(uses[maxUsesPerEvent:])
-		uses = uses[:maxUsesPerEvent]
+	for len(uses) > 0 {
+		n := min(len(uses), maxUsesPerEvent)
+		unsure, err := r.appendEvent(ctx, stream, uses[:n])
+		uses = uses[n:]
+		if err != nil || what != everything {
+			r.putBack(uses)
+			return unsure, err
+		}
 	}
-	if len(uses) == 0 {
-		return nil, nil
-	}
+	return nil, nil
+}
+
+// appendEvent appends one event of uses. It returns the event if its outcome is
+// unknown, and puts the uses back after any other error.
+func (r *Recorder) appendEvent(ctx context.Context, stream events.StreamID, uses []taken) (*events.Envelope, error) {
 	envelope, err := r.envelope(uses)
 	if err == nil {
 		_, err = r.cfg.Log.Append(ctx, stream, events.Any, envelope)
