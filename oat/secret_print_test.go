@@ -32,7 +32,7 @@ type (
 		slice   []oat.Secret
 		byName  map[string]oat.Secret
 		array   [1]hidden
-		inline  struct{ inner hidden }
+		again   *deep
 	}
 )
 
@@ -48,7 +48,7 @@ func holding(s oat.Secret) map[string]any {
 		"its pointer":        &inTheOpen{"x", s},
 		"an unexported one":  h,
 		"its own pointer":    &h,
-		"everything at once": deep{Any: h, pointer: &h, slice: []oat.Secret{s}, byName: map[string]oat.Secret{"x": s}, array: [1]hidden{h}},
+		"everything at once": deep{Any: h, pointer: &h, slice: []oat.Secret{s}, byName: map[string]oat.Secret{"x": s}, array: [1]hidden{h}, again: &deep{Any: s}},
 		"an attempt":         oat.Attempt{Organization: "acme", Secret: s},
 		"a method":           s.Reveal, // only its address may show
 	}
