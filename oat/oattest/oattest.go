@@ -10,6 +10,7 @@ package oattest
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -21,7 +22,8 @@ import (
 	"github.com/oatmill/oatmill/quota"
 )
 
-// Owner owns every organization that [Env.Generate] registers.
+// Owner owns every organization that [Env.Generate] registers, unless an option has the
+// host keep the owners.
 const Owner = "owner"
 
 // Start is the time at which the clock of every [Env] begins.
@@ -34,13 +36,13 @@ type Env struct {
 	Verifier *oat.Verifier
 	Clock    *Clock
 
-	t   testing.TB
-	mu  sync.Mutex
-	org map[string]bool
+	t          testing.TB
+	hostOwners bool
 }
 
 // New is an environment for one test, closed at its end. Options change the service's
-// config before it is used.
+// config before it is used. The verifier knows from the start what an option's log holds
+// already, and its clock is [Env.Clock] whatever clock an option gives the service.
 func New(t testing.TB, options ...func(*oat.Config)) *Env {
 	t.Helper()
 	log := memlog.New()
@@ -58,32 +60,48 @@ func New(t testing.TB, options ...func(*oat.Config)) *Env {
 		t.Fatal(err)
 	}
 	// The only process there is knows the log to its end at all times.
+	for r, err := range cfg.Log.ReadAll(context.Background(), 0) {
+		if err == nil {
+			err = cfg.Verifier.Apply(context.Background(), []events.Recorded{r})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	clock.moved = cfg.Verifier.Confirm
 	cfg.Verifier.Confirm(clock.Now())
-	return &Env{Log: cfg.Log, Service: service, Verifier: cfg.Verifier, Clock: clock, t: t, org: make(map[string]bool)}
+	return &Env{Log: cfg.Log, Service: service, Verifier: cfg.Verifier, Clock: clock, t: t, hostOwners: cfg.Owners != nil}
 }
 
 // Generate makes a token that never expires, and before it the organization, on plan
-// business, if it is not there. It ends the test when it cannot.
+// business, if nobody registered it. The host gives the commands, so that a test may
+// register the organization itself, on any plan and with any owners. It ends the test
+// when it cannot.
 func (e *Env) Generate(organization string, resources ...oat.Resource) (oat.Token, oat.Secret) {
 	e.t.Helper()
-	ctx := context.Background()
-	by := oat.Actor{User: Owner}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if !e.org[organization] {
-		if err := e.Service.Register(ctx, by, oat.Register{Organization: organization, Plan: quota.Business, Owners: []string{Owner}}); err != nil {
-			e.t.Fatal(err)
-		}
-		e.org[organization] = true
-	}
-	token, secret, err := e.Service.Generate(ctx, by, oat.Generate{
+	by, cmd := oat.Actor{Host: "oattest"}, oat.Generate{
 		Organization: organization, Label: "test", Expires: oat.Never(), Resources: resources,
-	})
+	}
+	token, secret, err := e.Service.Generate(context.Background(), by, cmd)
+	if errors.Is(err, oat.ErrOrganizationNotFound) {
+		e.register(by, organization)
+		token, secret, err = e.Service.Generate(context.Background(), by, cmd)
+	}
 	if err != nil {
 		e.t.Fatal(err)
 	}
 	return token, secret
+}
+
+func (e *Env) register(by oat.Actor, organization string) {
+	e.t.Helper()
+	cmd := oat.Register{Organization: organization, Plan: quota.Business}
+	if !e.hostOwners {
+		cmd.Owners = []string{Owner}
+	}
+	if err := e.Service.Register(context.Background(), by, cmd); err != nil {
+		e.t.Fatal(err)
+	}
 }
 
 // Clock is a clock that moves only when it is told to. It is safe for concurrent use.
