@@ -6,9 +6,9 @@
 //
 // A [Projection] is anything that follows the log and owns its position in it. The
 // four read models here keep everything in memory and begin at position 0: a
-// process reads the log once when it starts, at about a million records a second,
-// and follows it from then on. Nothing needs to be stored, migrated or repaired.
-// Rebuilding is the same thing again:
+// process reads the log once when it starts and follows it from then on, and there
+// is nothing to store, to migrate or to repair. How many records a second that
+// makes is what the benchmark Rebuild measures. Rebuilding is the same thing again:
 //
 //	tokens, counts := projection.NewTokens(), projection.NewCounts(plans)
 //	runner, err := projection.NewRunner(projection.RunnerConfig{

@@ -26,8 +26,17 @@ type Tokens struct {
 type roster struct {
 	stream
 	facts  Organization
-	tokens []*Token // in no order
+	tokens []*listed // in no order
 }
+
+// listed is a token with its label in lower case, which searching and sorting would
+// otherwise make again and again.
+type listed struct {
+	Token
+	lower string
+}
+
+func newListed(t Token) *listed { return &listed{t, strings.ToLower(t.Label)} }
 
 // NewTokens is a list at position 0.
 func NewTokens() *Tokens {
@@ -71,7 +80,7 @@ func (t *Tokens) generate(o *roster, r *events.Recorded, p *events.TokenGenerate
 	}
 	token := newToken(o.facts.Name, key.id, expires, stampOf(r), p)
 	t.places.put(key, uint32(len(o.tokens)))
-	o.tokens = append(o.tokens, &token)
+	o.tokens = append(o.tokens, newListed(token))
 	return nil
 }
 
@@ -80,9 +89,9 @@ func (t *Tokens) replace(o *roster, r *events.Recorded, token string, change fun
 	if err != nil {
 		return err
 	}
-	after := *o.tokens[*place]
+	after := o.tokens[*place].Token
 	change(&after)
-	o.tokens[*place] = &after
+	o.tokens[*place] = newListed(after)
 	return nil
 }
 
@@ -148,7 +157,7 @@ func (o *roster) view() Organization {
 }
 
 // all is every token of an organization, in no order.
-func (t *Tokens) all(organization string) []*Token {
+func (t *Tokens) all(organization string) []*listed {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	o, ok := t.organizations[organization]

@@ -62,17 +62,16 @@ func (t *Tokens) List(organization string, q Query) Page {
 	return page
 }
 
-func (q *Query) filter(tokens []*Token) []*Token {
+func (q *Query) filter(tokens []*listed) []*listed {
 	label := strings.ToLower(q.Label)
-	return slices.DeleteFunc(tokens, func(t *Token) bool {
-		return len(q.States) > 0 && !slices.Contains(q.States, t.StateAt(q.At)) ||
-			label != "" && !strings.Contains(strings.ToLower(t.Label), label)
+	return slices.DeleteFunc(tokens, func(t *listed) bool {
+		return len(q.States) > 0 && !slices.Contains(q.States, t.StateAt(q.At)) || !strings.Contains(t.lower, label)
 	})
 }
 
-func (q *Query) sort(tokens []*Token) {
+func (q *Query) sort(tokens []*listed) {
 	compare := q.Sort.comparison()
-	slices.SortFunc(tokens, func(a, b *Token) int {
+	slices.SortFunc(tokens, func(a, b *listed) int {
 		if q.Descending {
 			a, b = b, a
 		}
@@ -80,25 +79,25 @@ func (q *Query) sort(tokens []*Token) {
 	})
 }
 
-func (o Order) comparison() func(a, b *Token) int {
+func (o Order) comparison() func(a, b *listed) int {
 	switch o {
 	case ByLabel:
 		return compareLabels
 	case ByExpires:
 		return compareExpiries
 	case ByModified:
-		return func(a, b *Token) int { return a.ModifiedAt.Compare(b.ModifiedAt) }
+		return func(a, b *listed) int { return a.ModifiedAt.Compare(b.ModifiedAt) }
 	}
-	return func(a, b *Token) int { return a.CreatedAt.Compare(b.CreatedAt) }
+	return func(a, b *listed) int { return a.CreatedAt.Compare(b.CreatedAt) }
 }
 
 // compareLabels has labels that differ in letter case only next to each other, and
 // still in an order of their own.
-func compareLabels(a, b *Token) int {
-	return cmp.Or(strings.Compare(strings.ToLower(a.Label), strings.ToLower(b.Label)), strings.Compare(a.Label, b.Label))
+func compareLabels(a, b *listed) int {
+	return cmp.Or(strings.Compare(a.lower, b.lower), strings.Compare(a.Label, b.Label))
 }
 
-func compareExpiries(a, b *Token) int {
+func compareExpiries(a, b *listed) int {
 	switch never, other := a.ExpiresAt == "", b.ExpiresAt == ""; {
 	case never && other:
 		return 0

@@ -91,8 +91,8 @@ func (l *ledger) dump(World) any {
 	return lines
 }
 
-// batches of the live projection have one record, so a fault that shows in one
-// batch of several is one that shows in batching.
+// several are the cases that give more than one record at once, and so find what
+// does not show in a projection that follows live.
 var several = []string{"batching", "at once", "resume", "redelivery"}
 
 var faults = []fault{{
@@ -267,7 +267,9 @@ func failing(t *testing.T, f fault) (names []string) {
 		return []string{"following live"} // already to have something to compare with
 	}
 	for _, c := range s.cases() {
-		if fails(t, c.test) {
+		// What the readers find is found by the race detector, and would fail this
+		// test as well.
+		if c.name != "readers" && fails(t, c.test) {
 			names = append(names, c.name)
 		}
 	}
