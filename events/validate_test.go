@@ -63,15 +63,20 @@ func TestValidate(t *testing.T) {
 	} {
 		id, version := acme, events.Version(3)
 		batch := c.change(&id, &version, proposals(2, 1))
-		err := events.Validate(id, version, batch)
-		switch {
-		case c.wrong == "" && err != nil:
-			t.Errorf("%s: %v", c.name, err)
-		case c.wrong != "" && (!errors.Is(err, events.ErrInvalid) || !strings.Contains(err.Error(), c.wrong)):
-			t.Errorf("%s: %v, want %q that names %q", c.name, err, events.ErrInvalid, c.wrong)
-		case err != nil && len(err.Error()) > 400:
-			t.Errorf("%s: a message of %d bytes", c.name, len(err.Error()))
-		}
+		checkRefusal(t, c.name, events.Validate(id, version, batch), c.wrong)
+	}
+}
+
+// checkRefusal demands an error that names what is wrong, or none.
+func checkRefusal(t *testing.T, name string, err error, wrong string) {
+	t.Helper()
+	switch {
+	case wrong == "" && err != nil:
+		t.Errorf("%s: %v", name, err)
+	case wrong != "" && (!errors.Is(err, events.ErrInvalid) || !strings.Contains(err.Error(), wrong)):
+		t.Errorf("%s: %v, want %q that names %q", name, err, events.ErrInvalid, wrong)
+	case err != nil && len(err.Error()) > 400:
+		t.Errorf("%s: a message of %d bytes", name, len(err.Error()))
 	}
 }
 

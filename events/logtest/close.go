@@ -96,12 +96,13 @@ func closingTwiceIsAllowed(s *subject) {
 }
 
 func closingEndsWaits(s *subject) {
-	notifier := s.notifier()
+	s.notifier()
 	end := s.add(acme, 1)[0].Position
 	done := make(chan error, 3)
 	for range cap(done) {
-		go func() { done <- s.waitFails(notifier, s.ctx, end, events.ErrClosed) }()
+		go func() { done <- s.waitFails(s.ctx, end, events.ErrClosed) }()
 	}
+	s.asleep(cap(done))
 	s.promptly("Close", s.log.(io.Closer).Close)
 	for range cap(done) {
 		s.receive("a wait that was under way at Close", done)
@@ -189,6 +190,7 @@ func closingEndsGoroutines(s *subject) {
 		s.stream(acme, 0)
 		if !s.h.NoNotifier {
 			done := s.woken(s.last())
+			s.asleep(1)
 			s.add(acme, 1)
 			s.receive("waking a reader", done)
 		}

@@ -57,10 +57,6 @@ func (f *beside) LoadCheckpoint(ctx context.Context, name string) (events.Positi
 }
 func (f *beside) Close() error { return f.closing() }
 
-func besideFaults() []fault {
-	return append(headAndCheckpointFaults(), append(snapshotFaults(), waitFaults()...)...)
-}
-
 func headAndCheckpointFaults() []fault {
 	return []fault{{
 		name: "the head lags behind",
@@ -173,17 +169,22 @@ func snapshotFaults() []fault {
 	}}
 }
 
+// waiting plants a fault in Wait.
+func waiting(as func(h *handle, ctx context.Context, after events.Position) error) func(*handle) events.Log {
+	return with(func(h *handle, f *beside) {
+		f.wait = func(ctx context.Context, after events.Position) error { return as(h, ctx, after) }
+	})
+}
+
 func waitFaults() []fault {
-	waiting := func(as func(h *handle, ctx context.Context, after events.Position) error) func(*handle) events.Log {
-		return with(func(h *handle, f *beside) {
-			f.wait = func(ctx context.Context, after events.Position) error { return as(h, ctx, after) }
-		})
-	}
 	return []fault{{
 		name:     "an append wakes nobody",
 		caughtBy: []string{"a waiting reader is woken by an append", "an append on one handle wakes readers on the other"},
 		hangs:    true,
-		plant: waiting(func(_ *handle, ctx context.Context, _ events.Position) error {
+		plant: waiting(func(h *handle, ctx context.Context, after events.Position) error {
+			if end, _ := h.End(ctx); end > after {
+				return nil
+			}
 			<-ctx.Done()
 			return ctx.Err()
 		}),
@@ -209,7 +210,11 @@ func waitFaults() []fault {
 				return h.Wait(ctx, after)
 			}
 		}),
-	}, {
+	}}
+}
+
+func waitEndFaults() []fault {
+	return []fault{{
 		name:     "a wait goes on after its context",
 		caughtBy: []string{"a wait ends with its context"},
 		hangs:    true,
@@ -217,10 +222,13 @@ func waitFaults() []fault {
 			return h.Wait(context.WithoutCancel(ctx), after)
 		}),
 	}, {
-		name:     "a wait outlives the log",
+		name:     "a wait that is under way outlives the log",
 		caughtBy: []string{"closing ends those who wait"},
 		hangs:    true,
 		plant: waiting(func(h *handle, ctx context.Context, after events.Position) error {
+			if h.closed.Load() {
+				return events.ErrClosed
+			}
 			return h.Log.Wait(ctx, after)
 		}),
 	}}

@@ -13,30 +13,29 @@ import (
 	"github.com/oatmill/oatmill/events"
 )
 
-// keepingFaults change what is appended, or refuse it.
-func keepingFaults() []fault {
-	changing := func(change func(*events.Envelope)) func(*handle) events.Log {
-		return appending(func(p proposed) ([]events.Recorded, error) {
-			p.batch = slices.Clone(p.batch)
-			for i := range p.batch {
-				change(&p.batch[i])
-			}
-			return p.append()
-		})
-	}
-	refusing := func(when func(proposed) bool) func(*handle) events.Log {
-		return appending(func(p proposed) ([]events.Recorded, error) {
-			if when(p) {
-				return nil, errors.New("too large")
-			}
-			return p.append()
-		})
-	}
+// changing plants a fault in every envelope on its way into the log.
+func changing(change func(*events.Envelope)) func(*handle) events.Log {
+	return appending(func(p proposed) ([]events.Recorded, error) {
+		p.batch = slices.Clone(p.batch)
+		for i := range p.batch {
+			change(&p.batch[i])
+		}
+		return p.append()
+	})
+}
+
+// refusing plants a limit.
+func refusing(when func(proposed) bool) func(*handle) events.Log {
+	return appending(func(p proposed) ([]events.Recorded, error) {
+		if when(p) {
+			return nil, errors.New("too large")
+		}
+		return p.append()
+	})
+}
+
+func refusingFaults() []fault {
 	return []fault{{
-		name:     "a time is cut to microseconds instead of refused",
-		caughtBy: []string{"what is malformed is refused"},
-		plant:    changing(func(e *events.Envelope) { e.Time = e.Time.Truncate(time.Microsecond) }),
-	}, {
 		name:     "a text may have 1023 bytes",
 		caughtBy: []string{"what just keeps the limits is recorded"},
 		plant:    refusing(func(p proposed) bool { return len(p.batch[0].Reason) == events.MaxText }),
@@ -44,6 +43,14 @@ func keepingFaults() []fault {
 		name:     "a batch may have 999 events",
 		caughtBy: []string{"the largest batch and the longest one are recorded"},
 		plant:    refusing(func(p proposed) bool { return len(p.batch) == events.MaxBatch }),
+	}}
+}
+
+func changingFaults() []fault {
+	return []fault{{
+		name:     "a time is cut to microseconds instead of refused",
+		caughtBy: []string{"what is malformed is refused"},
+		plant:    changing(func(e *events.Envelope) { e.Time = e.Time.Truncate(time.Microsecond) }),
 	}, {
 		name:     "data is written anew",
 		caughtBy: []string{"data is kept byte for byte"},
@@ -143,7 +150,11 @@ func readFaults() []fault {
 				}
 			}
 		}),
-	}, {
+	}}
+}
+
+func holdingFaults() []fault {
+	return []fault{{
 		name:     "a read that is broken off keeps its connection",
 		caughtBy: []string{"a read can be broken off"},
 		plant: func(h *handle) events.Log {
@@ -173,7 +184,11 @@ func readFaults() []fault {
 		caughtBy: []string{"appends go on while a read is open", "closing while a read is open does not hang"},
 		hangs:    true,
 		plant:    func(h *handle) events.Log { return &locked{handle: h, careful: true} },
-	}, {
+	}}
+}
+
+func pageFaults() []fault {
+	return []fault{{
 		name:     "pages are counted by offset",
 		caughtBy: []string{"a read yields all that was there when it began, while others append"},
 		plant: func(h *handle) events.Log {
@@ -213,7 +228,11 @@ func readFaults() []fault {
 				}
 			}
 		}),
-	}, {
+	}}
+}
+
+func endingFaults() []fault {
+	return []fault{{
 		name:     "a read goes on after its context",
 		caughtBy: []string{"an ended context ends a read", "a read that ends early says so"},
 		plant: reading(func(ctx context.Context, read func(context.Context) records) records {

@@ -22,7 +22,11 @@ type fault struct {
 }
 
 func faults() []fault {
-	return slices.Concat(appendFaults(), repeatFaults(), keepingFaults(), readFaults(), besideFaults(), restartFaults(), closeFaults())
+	return slices.Concat(
+		appendFaults(), conflictFaults(), batchFaults(), outcomeFaults(), repeatFaults(), uniquenessFaults(),
+		changingFaults(), refusingFaults(), readFaults(), holdingFaults(), pageFaults(), endingFaults(),
+		headAndCheckpointFaults(), snapshotFaults(), waitFaults(), waitEndFaults(), restartFaults(), closeFaults(),
+	)
 }
 
 // proposed is an append on its way to the handle.
@@ -150,7 +154,11 @@ func appendFaults() []fault {
 		name:     "a position is used again",
 		caughtBy: []string{"positions increase in the order of commits", "any sequence of calls does what a plain model does"},
 		plant:    showing(func(r *events.Recorded) { r.Position = (r.Position + 1) / 2 }),
-	}, {
+	}}
+}
+
+func conflictFaults() []fault {
+	return []fault{{
 		name: "a conflict is swallowed",
 		caughtBy: []string{
 			"a wrong expected version is a conflict that leaves no trace", "8 writers race on one stream", "8 writers race on many streams",
@@ -198,7 +206,11 @@ func appendFaults() []fault {
 			}
 			return recorded, err
 		}),
-	}, {
+	}}
+}
+
+func batchFaults() []fault {
+	return []fault{{
 		name:     "0 expects nothing",
 		caughtBy: []string{"expected 0 creates a stream once"},
 		plant: appending(func(p proposed) ([]events.Recorded, error) {
@@ -252,7 +264,11 @@ func appendFaults() []fault {
 			rest, err := tail.append()
 			return append(recorded, rest...), err
 		}),
-	}, {
+	}}
+}
+
+func outcomeFaults() []fault {
+	return []fault{{
 		name: "what is appended is told apart from what came of it",
 		caughtBy: []string{
 			"an ended context appends nothing", "a context that ends during an append leaves a clear outcome",
@@ -325,7 +341,11 @@ func repeatFaults() []fault {
 			}
 			return recorded, nil
 		}),
-	}, {
+	}}
+}
+
+func uniquenessFaults() []fault {
+	return []fault{{
 		name:     "an ID is unique within its stream only",
 		caughtBy: []string{"an ID of another stream is a duplicate", "a batch is recorded as a whole or not at all"},
 		plant: func(h *handle) events.Log {

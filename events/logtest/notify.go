@@ -1,9 +1,11 @@
 package logtest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/oatmill/oatmill/events"
@@ -54,7 +56,7 @@ func (s *subject) woken(after events.Position) <-chan error {
 	done := make(chan error, 1)
 	go func() {
 		for {
-			if err := s.notifier().Wait(s.ctx, after); err != nil {
+			if err := s.await(s.ctx, after); err != nil {
 				done <- fmt.Errorf("wait for more than %d: %w", after, err)
 				return
 			}
@@ -68,11 +70,43 @@ func (s *subject) woken(after events.Position) <-chan error {
 	return done
 }
 
+// await is Wait, under a name that asleep finds.
+func (s *subject) await(ctx context.Context, after events.Position) error {
+	return s.notifier().Wait(ctx, after)
+}
+
+// asleep waits until n goroutines are blocked in await. Without that, an append or a
+// Close could come before the waits it is to end, and would prove nothing. Where a log wakes
+// its readers without cause, there may never be n at a time, and the test goes on.
+func (s *subject) asleep(n int) {
+	deadline := time.Now().Add(min(s.h.patience, time.Second))
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for blockedIn("logtest.(*subject).await(") < n && time.Now().Before(deadline) {
+		<-look.C
+	}
+}
+
+// blockedIn counts the goroutines in the function that are waiting for something.
+func blockedIn(function string) (n int) {
+	stacks := make([]byte, 1<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	for _, stack := range bytes.Split(stacks, []byte("\n\n")) {
+		state, _, _ := bytes.Cut(stack, []byte("\n"))
+		busy := bytes.Contains(state, []byte("[runn")) // running or runnable
+		if !busy && bytes.Contains(stack, []byte(function)) {
+			n++
+		}
+	}
+	return n
+}
+
 func appendsWake(s *subject) {
 	s.notifier()
 	for i := range 10 {
 		stream := []events.StreamID{acme, "usage/acme"}[i%2]
 		done := s.woken(s.last())
+		s.asleep(1)
 		s.add(stream, 1)
 		s.receive("waking a reader", done)
 	}
@@ -93,6 +127,7 @@ func everyoneIsWoken(s *subject) {
 		for range 10 {
 			waiting = append(waiting, s.woken(s.last()))
 		}
+		s.asleep(len(waiting))
 		s.add(acme, 1)
 		for _, done := range waiting {
 			s.receive("waking one of ten readers", done)
@@ -101,22 +136,22 @@ func everyoneIsWoken(s *subject) {
 }
 
 func waitsEndWithContexts(s *subject) {
-	notifier := s.notifier()
+	s.notifier()
 	end := s.add(acme, 1)[0].Position
 	for is, ctx := range ended(s) {
-		s.promptly("waiting with an ended context", func() error { return s.waitFails(notifier, ctx, end, is) })
+		s.promptly("waiting with an ended context", func() error { return s.waitFails(ctx, end, is) })
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, 20*time.Millisecond)
 	defer cancel()
 	s.promptly("waiting until the context ends", func() error {
-		return s.waitFails(notifier, ctx, end, context.DeadlineExceeded)
+		return s.waitFails(ctx, end, context.DeadlineExceeded)
 	})
 }
 
 // waitFails waits, through wakes without cause, for the error that must end it.
-func (s *subject) waitFails(notifier events.Notifier, ctx context.Context, after events.Position, want error) error {
+func (s *subject) waitFails(ctx context.Context, after events.Position, want error) error {
 	for {
-		switch err := notifier.Wait(ctx, after); {
+		switch err := s.await(ctx, after); {
 		case errors.Is(err, want):
 			return nil
 		case err != nil:

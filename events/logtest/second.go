@@ -86,6 +86,7 @@ func handlesWakeEachOther(s *subject) {
 	for range 3 {
 		for _, pair := range [][2]*subject{{s, second}, {second, s}} {
 			done := pair[0].woken(s.last())
+			s.asleep(1)
 			pair[1].add(acme, 1)
 			s.receive("waking a reader on the other handle", done)
 		}

@@ -125,7 +125,6 @@ func (l *Log) commit(id events.StreamID, head events.Head, batch []events.Envelo
 	}
 	for i := range sealed {
 		r := &sealed[i]
-		r.Time = r.Time.Round(0) // drops a monotonic reading, as writing it down would
 		l.end++
 		r.Position = l.end
 		if l.at(l.end) == nil {
