@@ -1,7 +1,6 @@
 package oat_test
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -50,7 +49,7 @@ func TestGenerateRecordsWhatWasAsked(t *testing.T) {
 	must(t, err)
 	recorded := &events.TokenGenerated{
 		Token: token.ID.String(), Label: "CI für das Büro", Description: cmd.Description,
-		Digest: sha256.Sum256([]byte(secret.Reveal())), ExpiresAt: "2027-02-03T04:05:06.70+05:30", Resources: cmd.Resources,
+		Digest: digestOf(secret), ExpiresAt: "2027-02-03T04:05:06.70+05:30", Resources: cmd.Resources,
 	}
 	if diff := cmp.Diff(events.Payload(recorded), d.last()); diff != "" {
 		t.Errorf("recorded (-want +got):\n%s", diff)

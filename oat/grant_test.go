@@ -1,7 +1,6 @@
 package oat_test
 
 import (
-	"crypto/sha256"
 	"regexp"
 	"strings"
 	"testing"
@@ -168,7 +167,7 @@ func TestForeignRecordsOpenNothing(t *testing.T) {
 				secret := oat.NewSecret("oat_0123456789ABCDEFGHIJKLMNOP" + checksum("0123456789ABCDEFGHIJKLMNOP"))
 				id := uuid.NewString()
 				generated := &events.TokenGenerated{
-					Token: id, Label: "foreign", Digest: sha256.Sum256([]byte(secret.Reveal())), Resources: []oat.Resource{test.resource},
+					Token: id, Label: "foreign", Digest: digestOf(secret), Resources: []oat.Resource{test.resource},
 				}
 				if edited {
 					generated.Resources = []oat.Resource{oat.All("acme", oat.ReadWrite)}
@@ -200,7 +199,7 @@ func TestOverlappingRecordsOpenTheWider(t *testing.T) {
 	for _, resources := range [][]oat.Resource{{narrow, wide, all}, {all, wide, narrow}, {wide, all, narrow}} {
 		d := newDesk(t)
 		d.write(acme, &events.TokenGenerated{
-			Token: uuid.NewString(), Label: "foreign", Digest: sha256.Sum256([]byte(secret.Reveal())), Resources: resources,
+			Token: uuid.NewString(), Label: "foreign", Digest: digestOf(secret), Resources: resources,
 		})
 		must(t, d.Verifier.Apply(t.Context(), d.records()))
 		grant := d.opens(secret, true)

@@ -2,6 +2,7 @@ package oat_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"log/slog"
 	"slices"
@@ -230,3 +231,6 @@ func (d *desk) management(by oat.Actor, organization string, token uuid.UUID) []
 		{"Delete", func() error { return s.Delete(ctx, by, oat.Delete{Organization: organization, Token: token}) }},
 	}
 }
+
+// digestOf is what the log knows of a secret.
+func digestOf(s oat.Secret) events.Hash { return sha256.Sum256([]byte(s.Reveal())) }

@@ -255,15 +255,15 @@ func TestFirstUseAfterARest(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *book) {
 		b.use(token(1))
 		b.events(1)
-		time.Sleep(23*time.Hour + 30*time.Second)
+		time.Sleep(22*time.Hour + 30*time.Minute)
 		b.use(token(1))
 		b.events(1) // remembered, so it waits for the interval
-		b.interval()
+		time.Sleep(time.Hour)
 		b.events(2)
 		time.Sleep(49 * time.Hour)
 		b.use(token(1))
 		b.events(3)
-	})
+	}, func(cfg *oat.RecorderConfig) { cfg.Interval = time.Hour })
 }
 
 func TestRecorderInterval(t *testing.T) {
