@@ -290,13 +290,16 @@ func fromOat(k oat.Token) token {
 }
 
 // learn is what the verifier beside a service knows once the command is carried out.
-// Where records of others come before the command's own, it reads the stream.
+// Where records of others come before the command's own it reads the stream, unless it
+// is not sure of itself and refuses everyone anyway; and what it could not read it must
+// be fed before it opens again.
 func (e *engine) learn(c *call) {
 	known, version := e.known[c.org], c.record.Version
 	switch {
 	case known+1 >= version:
 		known = max(known, version)
-	case c.trouble.failRead && !c.trouble.cancelRead: // a verifier reads on when its service's caller leaves
+	case !e.fresh(c.nows[len(c.nows)-1]):
+	case c.trouble.failRead && !c.trouble.cancelRead: // it reads on when the service's caller leaves
 		known = min(known+events.Version(c.trouble.read), c.to)
 	default:
 		known = c.to
