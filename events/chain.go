@@ -30,6 +30,8 @@ func VerifyChain(ctx context.Context, log Log, stream StreamID, noted ...Head) (
 			return Head{}, fmt.Errorf("verify %s: %w", stream, err)
 		}
 		switch {
+		case r.Stream != stream:
+			return Head{}, &ChainError{stream, head.Version + 1, fmt.Sprintf("is a record of %s", r.Stream)}
 		case r.Version != head.Version+1:
 			return Head{}, &ChainError{stream, head.Version + 1, fmt.Sprintf("missing: the next record is version %d", r.Version)}
 		case r.Previous != head.Hash:

@@ -104,11 +104,10 @@ func broken(t *testing.T, name string, log events.Log, want events.Version, note
 	}
 }
 
-// Every change to any field of a record that is not the last is seen without notes,
+// Every change to any field of a record that is not the last, but for its stream, is seen without notes,
 // at the record that follows.
 func TestVerifyChainSeesChangedFields(t *testing.T) {
 	for name, change := range map[string]func(*events.Recorded){
-		"stream":      func(r *events.Recorded) { r.Stream = "organization/beta" },
 		"ID":          func(r *events.Recorded) { r.ID[3]++ },
 		"type":        func(r *events.Recorded) { r.Type = "token.edited.v1" },
 		"time":        func(r *events.Recorded) { r.Time = r.Time.Add(-time.Hour) },
@@ -212,3 +211,15 @@ func (headless) Head(context.Context, events.StreamID) (events.Head, error) {
 	return events.Head{}, errHeadless
 }
 func (headless) End(context.Context) (events.Position, error) { return 0, nil }
+
+// TestVerifyChainOfAnotherStream fails when VerifyChain does not look at whose records it
+// is given: a whole stream in the place of another is a chain like any.
+func TestVerifyChainOfAnotherStream(t *testing.T) {
+	records, _ := sealed(3, 1)
+	var chain *events.ChainError
+	if _, err := events.VerifyChain(t.Context(), records, "organization/globex"); !errors.As(err, &chain) || chain.Version != 1 {
+		t.Errorf("acme's records in the place of globex's: %v", err)
+	}
+	records[2].Stream = "organization/globex"
+	broken(t, "one record of another stream", records, 3)
+}

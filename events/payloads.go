@@ -66,7 +66,7 @@ type TokenEdited struct {
 	Token       string     `json:"token"`
 	Label       *string    `json:"label,omitempty"`
 	Description *string    `json:"description,omitempty"`
-	Resources   []Resource `json:"resources,omitempty"` // replaces the whole list
+	Resources   []Resource `json:"resources,omitzero"` // replaces the whole list
 }
 
 // TokenDeactivated ends a token's use. There is no way back.
