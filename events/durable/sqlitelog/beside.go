@@ -1,0 +1,109 @@
+package sqlitelog
+
+import (
+	"context"
+	"database/sql/driver"
+	"fmt"
+
+	"github.com/oatmill/oatmill/events"
+)
+
+// Head is [events.Heads.Head].
+func (l *Log) Head(ctx context.Context, stream events.StreamID) (head events.Head, err error) {
+	err = l.readers.lend(ctx, func(r *reader) error {
+		_, head, _, err = r.find(ctx, stream)
+		return err
+	})
+	if err != nil {
+		return events.Head{}, fmt.Errorf("head of %s: %w", stream, err)
+	}
+	return head, nil
+}
+
+// End is [events.Heads.End].
+func (l *Log) End(ctx context.Context) (events.Position, error) {
+	var end int64
+	err := l.readers.lend(ctx, func(r *reader) (err error) {
+		end, err = r.end.number(ctx)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("end of log: %w", err)
+	}
+	return events.Position(end), nil
+}
+
+// SaveSnapshot is [events.Snapshots.SaveSnapshot]. The snapshot is written in a
+// transaction of its own, so that one for which there is no space takes no append with
+// it.
+func (l *Log) SaveSnapshot(ctx context.Context, stream events.StreamID, s events.Snapshot) error {
+	if _, err := events.ParseStreamID(string(stream)); err != nil {
+		return err
+	}
+	if len(s.Data) > events.MaxSnapshotSize {
+		return fmt.Errorf("%w: snapshot of %s: %d bytes, at most %d are kept", events.ErrInvalid, stream, len(s.Data), events.MaxSnapshotSize)
+	}
+	var data driver.Value
+	if len(s.Data) > 0 {
+		data = s.Data
+	}
+	err := l.submit(ctx, &request{size: len(s.Data), alone: true, do: func(w *writer) error {
+		_, err := w.saveSnapshot.exec(context.Background(), string(stream), int64(s.Head.Version), s.Head.Hash[:], s.Format, data)
+		return err
+	}})
+	if err != nil {
+		return fmt.Errorf("save snapshot of %s: %w", stream, err)
+	}
+	return nil
+}
+
+// LoadSnapshot is [events.Snapshots.LoadSnapshot].
+func (l *Log) LoadSnapshot(ctx context.Context, stream events.StreamID) (s events.Snapshot, err error) {
+	err = l.readers.lend(ctx, func(r *reader) error {
+		return r.snapshot.query(ctx, func(row []driver.Value) error {
+			var ok bool
+			version, _ := row[0].(int64)
+			s.Head.Version = events.Version(version)
+			s.Head.Hash, ok = hashOf(row[1])
+			s.Format, _ = row[2].(string)
+			s.Data, _ = row[3].([]byte)
+			if !ok {
+				return damaged(l.file, "the snapshot of %s cannot be read", stream)
+			}
+			return nil
+		}, string(stream))
+	})
+	if err != nil {
+		return events.Snapshot{}, fmt.Errorf("load snapshot of %s: %w", stream, err)
+	}
+	return s, nil
+}
+
+// SaveCheckpoint is [events.Checkpoints.SaveCheckpoint]. It shares the commit of
+// appends that wait at the same time.
+func (l *Log) SaveCheckpoint(ctx context.Context, name string, p events.Position) error {
+	if len(name) == 0 || len(name) > events.MaxText {
+		return fmt.Errorf("%w: checkpoint name of %d bytes: want 1 to %d", events.ErrInvalid, len(name), events.MaxText)
+	}
+	err := l.submit(ctx, &request{size: len(name), do: func(w *writer) error {
+		_, err := w.saveCheckpoint.exec(context.Background(), name, int64(max(p, 0)))
+		return err
+	}})
+	if err != nil {
+		return fmt.Errorf("save checkpoint %q: %w", name, err)
+	}
+	return nil
+}
+
+// LoadCheckpoint is [events.Checkpoints.LoadCheckpoint].
+func (l *Log) LoadCheckpoint(ctx context.Context, name string) (events.Position, error) {
+	var p int64
+	err := l.readers.lend(ctx, func(r *reader) (err error) {
+		p, err = r.checkpoint.number(ctx, name)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("load checkpoint %q: %w", name, err)
+	}
+	return events.Position(p), nil
+}

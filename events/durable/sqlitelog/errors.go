@@ -1,0 +1,73 @@
+package sqlitelog
+
+import (
+	"errors"
+	"fmt"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/oatmill/oatmill/events"
+)
+
+// Errors that callers branch on, beside those of package events.
+var (
+	// ErrBusy means that another process wrote to the file, or held it, for longer
+	// than Config.BusyTimeout. Nothing was done.
+	ErrBusy = errors.New("file is locked by another process")
+
+	// ErrFull means that the disk, or the space the file may take, is full. Nothing
+	// was appended. The log goes on by itself when there is space again.
+	ErrFull = errors.New("disk is full")
+
+	// ErrNewer means that a newer version of this library laid the file out. It is
+	// also an [events.ErrDamaged], so that whoever does not know it stops as well.
+	ErrNewer = fmt.Errorf("%w: laid out by a newer version of this library", events.ErrDamaged)
+)
+
+// explain gives an error of the driver the meaning it has for a caller, and the
+// name of the file it is about. It is the only place that knows SQLite's codes;
+// every call of the driver passes through it.
+func explain(file string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var failure *sqlite.Error
+	if !errors.As(err, &failure) {
+		return err // the end of a context, say
+	}
+	switch failure.Code() & 0xff {
+	case sqlite3.SQLITE_NOTADB:
+		return fmt.Errorf("%w: %s is no SQLite database, or its first page is overwritten: %w", events.ErrDamaged, file, err)
+	case sqlite3.SQLITE_CORRUPT:
+		return fmt.Errorf("%w: %s has damaged pages: %w", events.ErrDamaged, file, err)
+	case sqlite3.SQLITE_FULL:
+		return fmt.Errorf("%w: %s: %w", ErrFull, file, err)
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL:
+		return fmt.Errorf("%w: %s: %w", ErrBusy, file, err)
+	case sqlite3.SQLITE_READONLY:
+		return fmt.Errorf("%s cannot be written: %w", file, err)
+	}
+	return fmt.Errorf("%s: %w", file, err)
+}
+
+// undone tells of an error of COMMIT whether the transaction is certainly not in the
+// file. Without space the last page of the transaction, which makes it valid, was not
+// written. After any other failure, of fsync above all, it may be there, and come
+// to light when the next process recovers the file.
+func undone(err error) bool {
+	return errors.Is(err, ErrFull) || errors.Is(err, ErrBusy)
+}
+
+// nothingOpen tells of an error of ROLLBACK whether there was no transaction, because
+// SQLite had ended it by itself.
+func nothingOpen(err error) bool {
+	var failure *sqlite.Error
+	return errors.As(err, &failure) && failure.Code() == sqlite3.SQLITE_ERROR
+}
+
+// damaged is an error about something in the file that this library did not put
+// there like that.
+func damaged(file, format string, args ...any) error {
+	return fmt.Errorf("%w: %s: %s", events.ErrDamaged, file, fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,247 @@
+package sqlitelog
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/oatmill/oatmill/events"
+)
+
+const (
+	// applicationID says in the header of the file whose it is: "oatm".
+	applicationID = 0x6f61746d
+	// schemaVersion is the layout below. A file with a higher one is refused.
+	schemaVersion = 1
+)
+
+// object is a table, view or trigger of the schema, and the statement that makes it.
+// SQLite keeps the statement as it was given, so that a file can be compared with it.
+type object struct{ kind, name, sql string }
+
+// schema is laid out for few changed pages per append, because each one is written
+// twice, to the WAL and to the file. An index over (stream, version) would change a
+// page per stream: with 64 streams in one commit that was as expensive as everything
+// else together. The place of a stream's records is noted in blocks instead. The
+// newest are in the tail, in the row of the stream, which an append changes anyway
+// to note the head; 32 of them at a time move to a row of their own. The list of
+// positions is JSON, so that SQL can read it with json_each.
+//
+// The road not taken is a link from each record to the one before it. It costs even
+// less, and makes reading a stream forwards a walk backwards first.
+func schema() []object {
+	return []object{
+		{"table", "streams", `CREATE TABLE streams (
+  stream INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  version INTEGER NOT NULL, -- of the last record
+  hash BLOB NOT NULL, -- of the last record
+  tail TEXT NOT NULL -- positions of the records behind the last full block
+) STRICT`},
+		{"table", "blocks", `CREATE TABLE blocks (
+  stream INTEGER NOT NULL REFERENCES streams (stream),
+  block INTEGER NOT NULL, -- 0 has the versions 1 to 32, 1 has 33 to 64
+  positions TEXT NOT NULL,
+  PRIMARY KEY (stream, block)
+) STRICT, WITHOUT ROWID`},
+		{"table", "records", `CREATE TABLE records (
+  position INTEGER PRIMARY KEY,
+  stream INTEGER NOT NULL REFERENCES streams (stream),
+  version INTEGER NOT NULL,
+  id TEXT NOT NULL UNIQUE, -- ULID
+  type TEXT NOT NULL,
+  time INTEGER NOT NULL, -- microseconds since 1970, UTC
+  actor TEXT NOT NULL,
+  correlation TEXT,
+  causation TEXT, -- ULID
+  reason TEXT,
+  previous BLOB NOT NULL, -- hash of the record before this one in the stream
+  data TEXT NOT NULL -- JSON
+) STRICT`},
+		{"table", "snapshots", `CREATE TABLE snapshots (
+  name TEXT PRIMARY KEY, -- of the stream
+  version INTEGER NOT NULL,
+  hash BLOB NOT NULL,
+  format TEXT NOT NULL,
+  data BLOB
+) STRICT`},
+		{"table", "checkpoints", `CREATE TABLE checkpoints (
+  name TEXT PRIMARY KEY,
+  position INTEGER NOT NULL
+) STRICT, WITHOUT ROWID`},
+		{"view", "log", `CREATE VIEW log AS
+SELECT position, name AS stream, records.version,
+  strftime('%Y-%m-%dT%H:%M:%S', (time - (time % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
+    || printf('.%06dZ', (time % 1000000 + 1000000) % 1000000) AS time,
+  type, actor, data, reason, id, correlation, causation, lower(hex(previous)) AS previous
+FROM records JOIN streams USING (stream)`},
+		guard("records", "UPDATE", "a record is never changed"),
+		guard("records", "DELETE", "a record is never deleted"),
+		guard("blocks", "UPDATE", "a block is never changed"),
+		guard("blocks", "DELETE", "a block is never deleted"),
+		guard("streams", "UPDATE OF stream, name", "a stream is never renamed"),
+		guard("streams", "DELETE", "a stream is never deleted"),
+	}
+}
+
+// guard is a trigger that refuses what must not happen to a table.
+func guard(table, event, why string) object {
+	name := table + "_no_" + map[bool]string{true: "delete", false: "update"}[event == "DELETE"]
+	return object{"trigger", name, fmt.Sprintf(
+		"CREATE TRIGGER %s BEFORE %s ON %s BEGIN SELECT raise(ABORT, '%s'); END", name, event, table, why)}
+}
+
+// prepareFile makes the file a log if it is empty, and checks that it is one of ours
+// otherwise. Nothing is written to a file that is not.
+func (c *conn) prepareFile(ctx context.Context, cfg Config) error {
+	fresh, err := c.identify(ctx)
+	if err != nil {
+		return err
+	}
+	if ours, ok := c.raw.(interface{ IsReadOnly(string) (bool, error) }); ok {
+		if readOnly, err := ours.IsReadOnly("main"); readOnly || err != nil {
+			return errors.Join(fmt.Errorf("%s cannot be written: the file or its file system is read-only", c.file), err)
+		}
+	}
+	if err := c.useWAL(ctx, cfg.BusyTimeout); err != nil {
+		return err
+	}
+	if fresh {
+		err = c.create(ctx)
+	} else {
+		err = c.inspect(ctx, cfg)
+	}
+	return err
+}
+
+// identify tells whether the file is empty, and refuses it when it is neither that
+// nor a log in a layout we know. It asks everything at once, so that it sees another
+// process's laying out of the file as a whole or not at all.
+func (c *conn) identify(ctx context.Context) (fresh bool, err error) {
+	s, err := c.prepare("SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_application_id, pragma_user_version")
+	if err != nil {
+		return false, err
+	}
+	var id, version, objects int64
+	if err := s.query(ctx, func(row []driver.Value) error {
+		id, _ = row[0].(int64)
+		version, _ = row[1].(int64)
+		objects, _ = row[2].(int64)
+		return nil
+	}); err != nil {
+		return false, err
+	}
+	switch {
+	case id == 0 && version == 0 && objects == 0:
+		return true, nil
+	case id != applicationID:
+		return false, damaged(c.file, "a SQLite database of another application (application_id %#x, %d tables and the like)", id, objects)
+	case version > schemaVersion:
+		return false, fmt.Errorf("%w: %s has layout %d, this one knows up to %d", ErrNewer, c.file, version, schemaVersion)
+	case version < schemaVersion:
+		return false, damaged(c.file, "layout %d never existed", version)
+	}
+	return false, nil
+}
+
+// useWAL turns the write-ahead log on, which the file then remembers. SQLite does
+// not wait for other connections here, so the waiting is done by hand.
+func (c *conn) useWAL(ctx context.Context, patience time.Duration) error {
+	deadline := time.Now().Add(patience)
+	for {
+		mode, err := c.ask(ctx, "PRAGMA journal_mode = WAL")
+		switch {
+		case err == nil && mode != "wal":
+			return fmt.Errorf("%s: the file system cannot hold a write-ahead log (journal mode stays %v)", c.file, mode)
+		case err == nil || !errors.Is(err, ErrBusy) || time.Now().After(deadline):
+			return err
+		}
+		if err := pause(ctx, retryAfter); err != nil {
+			return err
+		}
+	}
+}
+
+// create lays the file out, unless another process did so first.
+func (c *conn) create(ctx context.Context) error {
+	if _, err := c.ask(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	if err := c.layOut(ctx); err != nil {
+		return errors.Join(err, c.run("ROLLBACK"))
+	}
+	return c.run("COMMIT")
+}
+
+func (c *conn) layOut(ctx context.Context) error {
+	if fresh, err := c.identify(ctx); err != nil || !fresh {
+		return err
+	}
+	for _, o := range schema() {
+		if err := c.run(o.sql); err != nil {
+			return err
+		}
+	}
+	return c.run(fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d", applicationID, schemaVersion))
+}
+
+// inspect compares the schema of the file with ours, statement by statement. Tables
+// that differ cannot be worked with. Guards that are gone are put back: what was
+// done while they were gone is for the hash chain to show, and for that the file
+// must be opened. What a host added of its own is left alone.
+func (c *conn) inspect(ctx context.Context, cfg Config) error {
+	found, err := c.objects(ctx)
+	if err != nil {
+		return err
+	}
+	for _, o := range schema() {
+		sql, ok := found[o.name]
+		switch {
+		case ok && sql == o.sql:
+		case o.kind == "trigger":
+			cfg.Logger.Warn("a guard was missing or changed, and is put back", "file", c.file, "trigger", o.name)
+			if err := c.run("DROP TRIGGER IF EXISTS " + o.name + "; " + o.sql); err != nil {
+				return err
+			}
+		case !ok:
+			return damaged(c.file, "the %s %s is missing", o.kind, o.name)
+		default:
+			return damaged(c.file, "the %s %s is not as this library made it", o.kind, o.name)
+		}
+	}
+	return nil
+}
+
+func (c *conn) objects(ctx context.Context) (map[string]string, error) {
+	s, err := c.prepare("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[string]string)
+	err = s.query(ctx, func(row []driver.Value) error {
+		name, _ := row[0].(string)
+		found[name], _ = row[1].(string)
+		return nil
+	})
+	return found, err
+}
+
+// pause waits, or returns the error of a context that ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// blockSize is the number of versions in a block.
+const blockSize = 32
+
+// blockOf is the block in which the record of a version stands, or will stand.
+func blockOf(v events.Version) int64 { return int64(v-1) / blockSize }

@@ -1,0 +1,253 @@
+package sqlitelog
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/oatmill/oatmill/events"
+)
+
+// writer is the one connection that writes, and what it knows of the file. It belongs
+// to whoever received it from Log.writer.
+type writer struct {
+	conn    *conn
+	busy    time.Duration
+	open    bool // a transaction may be open
+	company bool // the last transaction had more than one request
+
+	turn  time.Time // since when this process has written without leaving others the time to
+	freed time.Time // when it last gave the lock back
+
+	begin, commit, rollback *stmt
+	dataVersion, lastRecord *stmt
+	findStream, addStream   *stmt
+	moveStream, addBlock    *stmt
+	addRecord, findRecord   *stmt
+	saveSnapshot            *stmt
+	saveCheckpoint          *stmt
+
+	// What is known without asking the file. It is true for as long as nobody else
+	// has committed, which version tells: it changes with the commits of other
+	// connections, and not with those of this one.
+	version int64
+	last    events.Position
+	streams map[events.StreamID]*stream
+}
+
+// stream is the row of a stream.
+type stream struct {
+	key  int64 // 0 when there is no such row yet
+	head events.Head
+	tail []byte // JSON array of the positions behind the last full block
+}
+
+// maxStreams bounds how many rows of streams are remembered.
+const maxStreams = 1 << 16
+
+// retryAfter is how long the writer waits before it tries again to get the lock that
+// another process has. A process that writes without a pause leaves the lock for
+// stepAside after every longestTurn, which is long enough for the other to find it
+// free. SQLite itself gives the lock to whoever happens to ask.
+const (
+	retryAfter  = 500 * time.Microsecond
+	longestTurn = 100 * time.Millisecond
+	stepAside   = 2 * time.Millisecond
+)
+
+// openWriter opens the file for writing and makes sure that it is a log.
+func openWriter(ctx context.Context, file string, cfg Config) (*writer, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("open log %s: %w", file, err)
+	}
+	c, err := dial(file, cfg.BusyTimeout)
+	if err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	w := &writer{conn: c, busy: cfg.BusyTimeout, version: -1, streams: make(map[events.StreamID]*stream)}
+	if err = c.prepareFile(ctx, cfg); err == nil {
+		err = w.prepare()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open log: %w", err), c.close())
+	}
+	return w, nil
+}
+
+func (w *writer) prepare() error {
+	// From here on the writer waits for locks by itself, see begin.
+	if err := w.conn.run("PRAGMA busy_timeout = 0; PRAGMA wal_autocheckpoint = 4000"); err != nil {
+		return err
+	}
+	return w.conn.prepareAll(map[**stmt]string{
+		&w.begin:       "BEGIN IMMEDIATE",
+		&w.commit:      "COMMIT",
+		&w.rollback:    "ROLLBACK",
+		&w.dataVersion: "PRAGMA data_version",
+		&w.lastRecord:  "SELECT max(position) FROM records",
+		&w.findStream:  "SELECT stream, version, hash, tail FROM streams WHERE name = ?",
+		&w.addStream:   "INSERT INTO streams (name, version, hash, tail) VALUES (?, 0, zeroblob(32), '[]')",
+		&w.moveStream:  "UPDATE streams SET version = ?, hash = ?, tail = ? WHERE stream = ?",
+		&w.addBlock:    "INSERT INTO blocks (stream, block, positions) VALUES (?, ?, ?)",
+		&w.addRecord:   "INSERT INTO records (" + recordColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+		&w.findRecord:  "SELECT " + recordColumns + ", (SELECT name FROM streams WHERE streams.stream = records.stream) FROM records WHERE id = ?",
+		&w.saveSnapshot: "INSERT INTO snapshots (name, version, hash, format, data) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET " +
+			"version = excluded.version, hash = excluded.hash, format = excluded.format, data = excluded.data",
+		&w.saveCheckpoint: "INSERT INTO checkpoints (name, position) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET " +
+			"position = excluded.position WHERE excluded.position > checkpoints.position",
+	})
+}
+
+// commitGroup carries out, in one transaction with one fsync, what came in while the
+// transaction before it was committed. ctx is that of the caller who does it for all,
+// and ends only the wait for another process.
+func (l *Log) commitGroup(ctx context.Context, w *writer) {
+	w.takeTurns()
+	if w.company || l.queue.length() > 1 {
+		l.queue.gather()
+	}
+	// The lock first, the requests after: until there is a lock to write under,
+	// callers can still withdraw.
+	err := w.lock(ctx, &l.queue)
+	if errors.Is(err, ErrBusy) || err != nil && err == ctx.Err() {
+		return // who waited for too long has been told
+	}
+	group := l.queue.take()
+	w.company = len(group) > 1
+	if err == nil {
+		err = w.carryOut(group)
+	}
+	if err == nil {
+		l.tail.reached(w.last)
+	}
+	for _, r := range group {
+		r.done <- err
+	}
+}
+
+// takeTurns lets another process write, when this one has not left it the time to do
+// so for long.
+func (w *writer) takeTurns() {
+	switch now := time.Now(); {
+	case now.Sub(w.freed) >= stepAside:
+		w.turn = now
+	case now.Sub(w.turn) >= longestTurn:
+		time.Sleep(stepAside)
+		w.turn = time.Now()
+	}
+}
+
+// lock begins a transaction. While another process has the lock, it answers requests
+// that have waited for too long, and gives up when none is left or ctx ends.
+func (w *writer) lock(ctx context.Context, q *queue) error {
+	if w.open { // an earlier ROLLBACK did not go through
+		if err := w.abort(); err != nil {
+			return err
+		}
+	}
+	for {
+		_, err := w.begin.exec(context.Background())
+		if err == nil {
+			w.open = true
+			return nil
+		}
+		if !errors.Is(err, ErrBusy) {
+			return err
+		}
+		for _, r := range q.expire(time.Now().Add(-w.busy)) {
+			r.done <- fmt.Errorf("after %v: %w", w.busy, err)
+		}
+		if q.length() == 0 {
+			return err
+		}
+		if err := pause(ctx, retryAfter); err != nil {
+			return err
+		}
+	}
+}
+
+// carryOut does what the requests ask for and commits, or undoes all of it.
+func (w *writer) carryOut(group []*request) error {
+	defer func() { w.freed = time.Now() }()
+	err := w.refresh()
+	for _, r := range group {
+		if err == nil {
+			err = r.do(w)
+		}
+	}
+	if err != nil {
+		return errors.Join(err, w.abort())
+	}
+	if _, err = w.commit.exec(context.Background()); err == nil {
+		w.open = false
+		return nil
+	}
+	if !undone(err) {
+		err = fmt.Errorf("%w: %w", events.ErrUnknownOutcome, err)
+	}
+	return errors.Join(err, w.abort())
+}
+
+// abort rolls the transaction back and forgets what it has changed. SQLite may have
+// rolled it back by itself before.
+func (w *writer) abort() error {
+	w.version = -1
+	ctx := context.Background()
+	_, err := w.rollback.exec(ctx)
+	if nothingOpen(err) {
+		err = nil
+	}
+	w.open = err != nil
+	return err
+}
+
+// refresh forgets what is not true any more because another connection committed.
+func (w *writer) refresh() error {
+	ctx := context.Background()
+	version, err := w.dataVersion.number(ctx)
+	if err != nil || version == w.version {
+		return err
+	}
+	last, err := w.lastRecord.number(ctx)
+	if err != nil {
+		return err
+	}
+	clear(w.streams)
+	w.version, w.last = version, events.Position(last)
+	return nil
+}
+
+// stream is the row of the named stream, as it is in this transaction.
+func (w *writer) stream(name events.StreamID) (*stream, error) {
+	if s, ok := w.streams[name]; ok {
+		return s, nil
+	}
+	s := new(stream)
+	err := w.findStream.query(context.Background(), func(row []driver.Value) (err error) {
+		s.key, s.head, err = headOf(w.conn.file, name, row)
+		tail, _ := row[3].(string)
+		s.tail = []byte(tail)
+		return err
+	}, string(name))
+	if err == nil && s.key != 0 {
+		w.remember(name, s)
+	}
+	return s, err
+}
+
+func (w *writer) remember(name events.StreamID, s *stream) {
+	if len(w.streams) >= maxStreams {
+		clear(w.streams)
+	}
+	w.streams[name] = s
+}
+
+func (w *writer) close() error {
+	// Closing the last connection of all processes does this too, but tells nobody
+	// when it goes wrong. With other processes around it does what is possible
+	// without waiting for them.
+	_, err := w.conn.ask(context.Background(), "PRAGMA wal_checkpoint(PASSIVE)")
+	return errors.Join(err, w.conn.close())
+}
