@@ -183,7 +183,7 @@ func (s *suite[P]) same(t testing.TB, p P, want any) {
 
 // difference is where two dumps begin to differ, as indented JSON.
 func difference(got, want any) string {
-	g, w := strings.Split(Text(got), "\n"), strings.Split(Text(want), "\n")
+	g, w := lines(got), lines(want)
 	for i := 0; i < len(g) && i < len(w); i++ {
 		if g[i] != w[i] {
 			from := max(0, i-8)
@@ -193,11 +193,10 @@ func difference(got, want any) string {
 	return "in what JSON does not show, or in length: " + strconv.Itoa(len(g)) + " lines, want " + strconv.Itoa(len(w))
 }
 
-// Text is a dump as a test can show it: indented JSON.
-func Text(dump any) string {
+func lines(dump any) []string {
 	text, err := json.MarshalIndent(dump, "", "  ")
 	if err != nil {
-		return err.Error()
+		return []string{err.Error()}
 	}
-	return string(text)
+	return strings.Split(string(text), "\n")
 }
