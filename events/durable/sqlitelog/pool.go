@@ -107,9 +107,9 @@ func openReader(file string, busy time.Duration) (*reader, error) {
 	}
 	r := &reader{conn: c}
 	err = c.prepareAll(map[**stmt]string{
-		&r.page: "SELECT " + recordColumns + " FROM records WHERE position > ?1 ORDER BY position LIMIT ?2",
+		&r.page: "SELECT " + recordFields + " FROM records WHERE position > ?1 ORDER BY position LIMIT ?2",
 		// CROSS JOIN has SQLite take the positions in the order of the list.
-		&r.streamPage: "SELECT records.* FROM json_each(?1) AS place CROSS JOIN records ON records.position = place.value WHERE place.key >= ?2",
+		&r.streamPage: "SELECT " + recordFields + " FROM json_each(?1) AS place CROSS JOIN records ON records.position = place.value WHERE place.key >= ?2",
 		&r.names:      "SELECT stream, name FROM streams WHERE stream >= ?1 ORDER BY stream LIMIT ?2",
 		&r.stream:     "SELECT stream, version, hash, tail FROM streams WHERE name = ?",
 		&r.blocks:     "SELECT positions FROM blocks WHERE stream = ? AND block >= ? ORDER BY block LIMIT ?",

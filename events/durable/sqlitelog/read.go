@@ -145,7 +145,7 @@ func (r *reader) allAfter(ctx context.Context, after events.Position, names *nam
 	return r.collect(ctx, r.page, names, into, after, int64(after), int64(pageSize))
 }
 
-// collect runs a statement that yields recordColumns and makes a page of it. When
+// collect runs a statement that yields recordFields and makes a page of it. When
 // after is not negative, positions must run on from there without a gap.
 func (r *reader) collect(ctx context.Context, s *stmt, names *names, into []events.Recorded, after events.Position, args ...driver.Value) page {
 	p, size := page{records: into[:0]}, 0

@@ -44,7 +44,11 @@ func optional(s string) driver.Value {
 	return s
 }
 
-// recordOf reads a row of recordColumns.
+// recordFields are recordColumns as recordOf reads them. The data comes as bytes, which
+// saves a copy of it.
+const recordFields = "position, stream, version, records.id, records.type, time, actor, correlation, causation, reason, previous, CAST(data AS BLOB)"
+
+// recordOf reads a row of recordFields.
 func recordOf(file string, row []driver.Value, name events.StreamID) (r events.Recorded, err error) {
 	position, ok1 := row[0].(int64)
 	version, ok2 := row[2].(int64)
@@ -52,9 +56,9 @@ func recordOf(file string, row []driver.Value, name events.StreamID) (r events.R
 	kind, ok4 := row[4].(string)
 	micros, ok5 := row[5].(int64)
 	actor, ok6 := row[6].(string)
-	data, ok7 := row[11].(string)
+	data, ok7 := row[11].([]byte)
 	r.Stream, r.Version, r.Position = name, events.Version(version), events.Position(position)
-	r.Type, r.Time, r.Actor, r.Data = kind, time.UnixMicro(micros).UTC(), actor, []byte(data)
+	r.Type, r.Time, r.Actor, r.Data = kind, time.UnixMicro(micros).UTC(), actor, data
 	r.Correlation, _ = row[7].(string)
 	r.Reason, _ = row[9].(string)
 	ok8 := r.ID.UnmarshalText([]byte(id)) == nil

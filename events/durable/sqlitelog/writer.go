@@ -77,7 +77,9 @@ func openWriter(ctx context.Context, file string, cfg Config) (*writer, error) {
 }
 
 func (w *writer) prepare() error {
-	// From here on the writer waits for locks by itself, see begin.
+	// From here on the writer waits for locks by itself, see lock.
+	// Checkpoints come after 16 MB of WAL, which spares pages that many appends
+	// change from being copied as often as by default.
 	if err := w.conn.run("PRAGMA busy_timeout = 0; PRAGMA wal_autocheckpoint = 4000"); err != nil {
 		return err
 	}
@@ -92,7 +94,7 @@ func (w *writer) prepare() error {
 		&w.moveStream:  "UPDATE streams SET version = ?, hash = ?, tail = ? WHERE stream = ?",
 		&w.addBlock:    "INSERT INTO blocks (stream, block, positions) VALUES (?, ?, ?)",
 		&w.addRecord:   "INSERT INTO records (" + recordColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
-		&w.findRecord:  "SELECT " + recordColumns + ", (SELECT name FROM streams WHERE streams.stream = records.stream) FROM records WHERE id = ?",
+		&w.findRecord:  "SELECT " + recordFields + ", (SELECT name FROM streams WHERE streams.stream = records.stream) FROM records WHERE id = ?",
 		&w.saveSnapshot: "INSERT INTO snapshots (name, version, hash, format, data) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET " +
 			"version = excluded.version, hash = excluded.hash, format = excluded.format, data = excluded.data",
 		&w.saveCheckpoint: "INSERT INTO checkpoints (name, position) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET " +
