@@ -61,14 +61,20 @@ type Harness[P projection.Projection] struct {
 
 // Run tests a projection. Its cases are subtests.
 func Run[P projection.Projection](t *testing.T, h Harness[P]) {
-	s := newSuite(t, h, Seed(t))
+	seed := Seed(t)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("repeat with %s=%d", seedVariable, seed)
+		}
+	})
+	s := newSuite(t, h, seed)
 	for _, c := range s.cases() {
 		t.Run(c.name, func(t *testing.T) {
-			defer func() {
+			t.Cleanup(func() {
 				if t.Failed() {
-					t.Logf("%s\nrepeat with %s=%d", c.why, seedVariable, s.world.Seed)
+					t.Log(c.why)
 				}
-			}()
+			})
 			c.test(t)
 		})
 	}
