@@ -1,0 +1,100 @@
+package sqlitelog_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/oatmill/oatmill/events/durable/sqlitelog"
+)
+
+// childEnv names what a process that a test has started is to do, instead of running
+// tests. The path of the log stands behind it, in childPath.
+const (
+	childEnv  = "OATMILL_SQLITELOG_CHILD"
+	childPath = "OATMILL_SQLITELOG_PATH"
+)
+
+func TestMain(m *testing.M) {
+	role := os.Getenv(childEnv)
+	if role == "" {
+		goleak.VerifyTestMain(m)
+		return
+	}
+	if err := play(role, os.Getenv(childPath)); err != nil {
+		fmt.Fprintln(os.Stderr, role+":", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// play is what a second process does.
+func play(role, path string) error {
+	if role == "open" { // and nothing else
+		log, err := sqlitelog.Open(context.Background(), path, sqlitelog.Config{})
+		if err == nil {
+			err = log.Close()
+		}
+		return err
+	}
+	log, err := sqlitelog.Open(context.Background(), path, sqlitelog.Config{})
+	if err != nil {
+		return err
+	}
+	switch role {
+	case "load":
+		return playLoad(log)
+	case "count":
+		err = playCount(log)
+	case "answer":
+		err = playAnswer(log)
+	default:
+		err = fmt.Errorf("unknown role")
+	}
+	if closed := log.Close(); err == nil {
+		err = closed
+	}
+	return err
+}
+
+// child is another process with the same log.
+type child struct {
+	*exec.Cmd
+	in  io.WriteCloser
+	out *bufio.Scanner
+}
+
+func startChild(t *testing.T, role, path string) *child {
+	t.Helper()
+	c := &child{Cmd: exec.Command(os.Args[0])}
+	c.Env = append(os.Environ(), childEnv+"="+role, childPath+"="+path)
+	c.Stderr = os.Stderr
+	out, err := c.StdoutPipe()
+	if err == nil {
+		c.in, err = c.StdinPipe()
+	}
+	if err == nil {
+		err = c.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.out = bufio.NewScanner(out)
+	t.Cleanup(func() { c.Process.Kill() })
+	return c
+}
+
+// line is the next line the child prints.
+func (c *child) line(t *testing.T) string {
+	t.Helper()
+	if !c.out.Scan() {
+		t.Fatalf("the other process has ended: %v", c.Wait())
+	}
+	return c.out.Text()
+}

@@ -1,0 +1,173 @@
+package sqlitelog_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/sqlitelog"
+)
+
+// counted is how many events each of two processes appends.
+const counted = 150
+
+// playCount appends to one stream under the version it knows, and tries again after
+// every conflict, and in between to a stream of its own.
+func playCount(log *sqlitelog.Log) error {
+	return count(context.Background(), log, "usage/child")
+}
+
+func count(ctx context.Context, log *sqlitelog.Log, own events.StreamID) error {
+	g := newGenerator()
+	var version events.Version
+	for n := 0; n < counted; {
+		_, err := log.Append(ctx, "organization/shared", version, g.tokenGenerated())
+		var conflict *events.ConflictError
+		if errors.As(err, &conflict) {
+			version = conflict.Actual
+			continue
+		}
+		if err == nil {
+			_, err = log.Append(ctx, own, events.Any, g.tokenGenerated())
+		}
+		if err != nil {
+			return err
+		}
+		n, version = n+1, version+1
+	}
+	return nil
+}
+
+// TestTwoProcesses lets two processes append to one stream, each under the version it
+// knows, while this one follows the log. Both win as often as they must, and the
+// follower sees every record, once and in order.
+//
+// Leaving the comparison of data versions out of refresh makes it fail.
+func TestTwoProcesses(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events.db")
+	log := open(t, path, sqlitelog.Config{})
+	defer log.Close()
+	c := startChild(t, "count", path)
+	done := make(chan error, 1)
+	go func() { done <- count(t.Context(), log, "usage/parent") }()
+	seen := make(map[events.StreamID]events.Version)
+	for last := events.Position(0); last < 4*counted; {
+		if err := log.Wait(t.Context(), last); err != nil {
+			t.Fatal(err)
+		}
+		for r, err := range log.ReadAll(t.Context(), last) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Position != last+1 || r.Version != seen[r.Stream]+1 {
+				t.Fatalf("after position %d, and %s at %d, comes %d with version %d", last, r.Stream, seen[r.Stream], r.Position, r.Version)
+			}
+			last, seen[r.Stream] = r.Position, r.Version
+		}
+	}
+	if err := errors.Join(<-done, c.Wait()); err != nil {
+		t.Fatal(err)
+	}
+	for stream, want := range map[events.StreamID]events.Version{
+		"organization/shared": 2 * counted, "usage/parent": counted, "usage/child": counted,
+	} {
+		head, err := events.VerifyChain(t.Context(), log, stream)
+		if err != nil || head.Version != want {
+			t.Errorf("%s ends at %d, want %d, error %v", stream, head.Version, want, err)
+		}
+	}
+	if err := log.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// playAnswer appends an event for each line it reads.
+func playAnswer(log *sqlitelog.Log) error {
+	g := newGenerator()
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		if _, err := log.Append(context.Background(), "organization/acme", events.Any, g.tokenGenerated()); err != nil {
+			return err
+		}
+		fmt.Println(time.Now().UnixNano())
+	}
+	return nil
+}
+
+// TestOtherProcessIsSeenSoon measures how long after an append was acknowledged in
+// another process a wait in this one ends. The measure is printed; only a delay that
+// no busy machine explains fails.
+func TestOtherProcessIsSeenSoon(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events.db")
+	log := open(t, path, sqlitelog.Config{})
+	defer log.Close()
+	c := startChild(t, "answer", path)
+	var delays []time.Duration
+	for n := range 100 {
+		woken := make(chan time.Time, 1)
+		go func() {
+			if err := log.Wait(t.Context(), events.Position(n)); err != nil {
+				t.Error(err)
+			}
+			woken <- time.Now()
+		}()
+		if _, err := fmt.Fprintln(c.in); err != nil {
+			t.Fatal(err)
+		}
+		var acknowledged int64
+		if _, err := fmt.Sscan(c.line(t), &acknowledged); err != nil {
+			t.Fatal(err)
+		}
+		delays = append(delays, max(0, (<-woken).Sub(time.Unix(0, acknowledged))))
+	}
+	c.in.Close()
+	if err := c.Wait(); err != nil {
+		t.Error(err)
+	}
+	slices.Sort(delays)
+	p50, p99 := delays[len(delays)/2], delays[len(delays)*99/100]
+	t.Logf("delay until another process sees an append: p50 %v, p99 %v", p50, p99)
+	if p99 > 2*time.Second {
+		t.Errorf("p99 is %v", p99)
+	}
+}
+
+// TestBusyWriterLetsOthersIn has one log append without a pause, and another one
+// beside it. Without takeTurns the other waits until chance favours it.
+func TestBusyWriterLetsOthersIn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events.db")
+	busy, other := open(t, path, sqlitelog.Config{}), open(t, path, sqlitelog.Config{})
+	defer other.Close()
+	defer busy.Close()
+	ctx, stop := context.WithCancel(t.Context())
+	var writers sync.WaitGroup
+	for w := range 8 {
+		writers.Go(func() {
+			g := newGenerator()
+			for ctx.Err() == nil {
+				_, err := busy.Append(ctx, events.StreamID(fmt.Sprintf("usage/w%d", w)), events.Any, g.tokenGenerated())
+				if err != nil && ctx.Err() == nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	g := newGenerator()
+	var longest time.Duration
+	for range 20 {
+		start := time.Now()
+		mustAppend(t, other, "organization/acme", g.tokenGenerated())
+		longest = max(longest, time.Since(start))
+	}
+	stop()
+	writers.Wait()
+	t.Logf("the longest append beside a busy writer took %v", longest)
+}
