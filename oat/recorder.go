@@ -24,10 +24,14 @@ const DefaultRecordInterval = time.Minute
 
 const (
 	recorderShards = 64
-	// maxUsesPerEvent keeps an event well below [events.MaxBatchSize]. What is beyond
-	// it comes with the next interval, or, in a flush of everything, as another event.
+	// maxUsesPerEvent and maxUsesSize keep an event within [events.MaxBatchSize],
+	// with room for the JSON around the uses. What is beyond them comes with the next
+	// interval, or, in a flush of everything, as another event.
 	maxUsesPerEvent = 512
-	maxUseText      = 255 // bytes of an address or a user agent
+	maxUsesSize     = events.MaxBatchSize - 1<<10
+	maxUseText      = 255 // bytes of a cause, an address or a user agent
+	// What a use and a span of it take in an event at most, beside their texts.
+	useSize, spanSize = 100, 180
 	// appendersAtOnce lets the appends of many organizations share the log's fsyncs.
 	appendersAtOnce = 64
 	// forgetAfter is how long at least a token is remembered as used.
@@ -48,7 +52,8 @@ type RecorderConfig struct {
 	Logger *slog.Logger
 }
 
-// Use is one use of a known secret, or of a token's grant.
+// Use is one use of a known secret, or of a token's grant. Organization and Token are
+// required; a use by nobody, like that of an [Anonymous] grant, is not recorded.
 type Use struct {
 	Organization string
 	Token        uuid.UUID
@@ -65,7 +70,9 @@ type Use struct {
 //
 // Record takes nanoseconds and waits for nothing. A crash loses the uses of one
 // interval at the most, and so does nothing else: what cannot be appended is kept
-// and tried again.
+// and tried again. An organization with more tokens in use than fit one event, which
+// are 512, or some 200 if every client sends the longest texts, has them recorded in
+// turn, and is the exception to the one interval.
 type Recorder struct {
 	cfg    RecorderConfig
 	random lockedReader
@@ -156,6 +163,9 @@ func NewRecorder(cfg RecorderConfig) (*Recorder, error) {
 
 // Record notes one use. It is safe for concurrent use.
 func (r *Recorder) Record(u Use) {
+	if u.Token == uuid.Nil || u.Organization == "" {
+		return // no reader of the log would take it
+	}
 	s := r.shard(u.Token)
 	s.mu.Lock()
 	c, ok := s.cells[u.Token]
@@ -202,9 +212,17 @@ func (c *cell) add(u *Use) {
 	}
 	// Not a plain assignment: two requests may come here out of order.
 	if into.count == 0 || !u.At.Before(into.last) {
-		into.last, into.cause, into.address, into.userAgent = u.At, u.Cause, u.Address, u.UserAgent
+		into.last, into.cause, into.address, into.userAgent = u.At, bounded(u.Cause), bounded(u.Address), bounded(u.UserAgent)
 	}
 	into.count++
+}
+
+// bounded lets go of what will not be recorded of a long text.
+func bounded(s string) string {
+	if len(s) > maxUseText {
+		return strings.Clone(s[:maxUseText])
+	}
+	return s
 }
 
 // merge adds back what could not be recorded.
@@ -296,21 +314,33 @@ func (r *Recorder) flush(ctx context.Context, what extent) error {
 func (r *Recorder) take(what extent) map[string][]taken {
 	uses := make(map[string][]taken)
 	for i := range r.shards {
-		s := &r.shards[i]
-		s.mu.Lock()
-		all := [2]map[uuid.UUID]*cell{s.first, nil}
-		s.first = make(map[uuid.UUID]*cell)
-		if what != firstUses {
-			all[1], s.cells = s.cells, make(map[uuid.UUID]*cell, len(s.cells))
-		}
-		s.mu.Unlock()
-		for _, cells := range all {
+		for _, cells := range r.shards[i].take(what) {
 			for token, c := range cells {
 				uses[c.organization] = append(uses[c.organization], taken{token, c})
 			}
 		}
 	}
 	return uses
+}
+
+// take takes the shard's cells away. New maps are made without the lock, because making
+// a large one takes longer than a request should wait.
+func (s *shard) take(what extent) (all [2]map[uuid.UUID]*cell) {
+	first := make(map[uuid.UUID]*cell)
+	if what == firstUses {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		all[0], s.first = s.first, first
+		return all
+	}
+	s.mu.Lock()
+	n := len(s.cells)
+	s.mu.Unlock()
+	cells := make(map[uuid.UUID]*cell, n)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all[0], all[1], s.first, s.cells = s.first, s.cells, first, cells
+	return all
 }
 
 // appendAll appends for many organizations side by side.
@@ -355,7 +385,7 @@ func (r *Recorder) appendOne(ctx context.Context, organization string, before *e
 		}
 	}
 	for len(uses) > 0 {
-		n := min(len(uses), maxUsesPerEvent)
+		n := fitting(uses)
 		unsure, err := r.appendEvent(ctx, stream, uses[:n])
 		uses = uses[n:]
 		if err != nil || what != everything {
@@ -364,6 +394,27 @@ func (r *Recorder) appendOne(ctx context.Context, organization string, before *e
 		}
 	}
 	return nil, nil
+}
+
+// fitting is how many of the uses surely fit one event.
+func fitting(uses []taken) int {
+	size := 0
+	for n, u := range uses {
+		size += useSize + u.accepted.size() + u.refused.size()
+		if n == maxUsesPerEvent || size > maxUsesSize {
+			return n
+		}
+	}
+	return len(uses)
+}
+
+// size is how many bytes the span takes in an event at most: JSON writes no character of
+// a text in more than twice its bytes.
+func (s *span) size() int {
+	if s.count == 0 {
+		return 0
+	}
+	return spanSize + 2*(len(s.cause)+len(s.address)+len(s.userAgent))
 }
 
 // appendEvent appends one event of uses. It returns the event if its outcome is
@@ -417,13 +468,13 @@ func (s *span) payload() *events.UseSpan {
 	}
 	return &events.UseSpan{
 		First: events.Instant(s.first), Last: events.Instant(s.last), Count: s.count,
-		Cause: s.cause, Address: useText(s.address), UserAgent: useText(s.userAgent),
+		Cause: useText(s.cause), Address: useText(s.address), UserAgent: useText(s.userAgent),
 	}
 }
 
 // useText makes what a client said of itself fit to be recorded and shown.
 func useText(s string) string {
-	s = strings.ToValidUTF8(s[:min(len(s), maxUseText)], "")
+	s = strings.ToValidUTF8(s, "")
 	return strings.Map(func(c rune) rune {
 		if c < ' ' || c == 0x7f {
 			return -1
