@@ -34,6 +34,9 @@ const (
 	useSize, spanSize = 100, 180
 	// appendersAtOnce lets the appends of many organizations share the log's fsyncs.
 	appendersAtOnce = 64
+	// failuresNamed keeps the error of a flush short while a log with very many
+	// organizations is down.
+	failuresNamed = 8
 	// forgetAfter is how long at least a token is remembered as used.
 	forgetAfter = 24 * time.Hour
 )
@@ -347,8 +350,9 @@ func (s *shard) take(what extent) (all [2]map[uuid.UUID]*cell) {
 func (r *Recorder) appendAll(ctx context.Context, uses map[string][]taken, what extent) error {
 	var (
 		wg       sync.WaitGroup
-		mu       sync.Mutex // for failures and r.unsure
+		mu       sync.Mutex // for failures, unnamed and r.unsure
 		failures []error
+		unnamed  int
 		places   = make(chan struct{}, appendersAtOnce)
 	)
 	for organization, of := range uses {
@@ -364,12 +368,19 @@ func (r *Recorder) appendAll(ctx context.Context, uses map[string][]taken, what 
 			if delete(r.unsure, organization); after != nil {
 				r.unsure[organization] = after
 			}
-			if err != nil {
+			switch {
+			case err == nil:
+			case len(failures) < failuresNamed:
 				failures = append(failures, fmt.Errorf("record use of %s: %w", organization, err))
+			default:
+				unnamed++
 			}
 		})
 	}
 	wg.Wait()
+	if unnamed > 0 {
+		failures = append(failures, fmt.Errorf("and of %d organizations more", unnamed))
+	}
 	return errors.Join(failures...)
 }
 

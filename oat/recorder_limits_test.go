@@ -1,6 +1,9 @@
 package oat_test
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"runtime"
 	"strings"
 	"testing"
@@ -9,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/oatmill/oatmill/events"
 	"github.com/oatmill/oatmill/oat"
 )
 
@@ -76,5 +80,23 @@ func TestUseByNobodyIsNotRecorded(t *testing.T) {
 		synctest.Wait()
 		must(t, b.Flush(t.Context()))
 		b.events(0)
+	})
+}
+
+// When the log is down for very many organizations, the error says so in few words.
+// Break it by appending to failures in every case in Recorder.appendAll.
+func TestErrorOfAFlushIsShort(t *testing.T) {
+	down := errors.New("disk is full")
+	inBubble(t, func(t *testing.T, b *book) {
+		b.log.onAppend = func(context.Context, events.StreamID, []events.Envelope) error { return down }
+		for i := range 1000 {
+			b.use(token(i), func(u *oat.Use) { u.Organization = fmt.Sprintf("org-%d", i) })
+		}
+		synctest.Wait()
+		err := b.Flush(t.Context())
+		if !errors.Is(err, down) || !strings.Contains(err.Error(), "and of 992 organizations more") || len(err.Error()) > 1000 {
+			t.Errorf("%v", err)
+		}
+		b.log.onAppend = nil
 	})
 }
