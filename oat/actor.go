@@ -13,7 +13,8 @@ type Actor struct {
 	// Host names a part of the host itself, like "billing" or "secret-scanning".
 	// It may do everything. Never derive it from a request.
 	Host string
-	// Correlation groups everything one request led to. Optional.
+	// Correlation groups everything one request led to. Optional, at most 254
+	// characters.
 	Correlation string
 	// Reason is why, for the record. Optional, at most 256 characters.
 	Reason string

@@ -10,6 +10,10 @@ import (
 // because that takes half as long as asking for the time of day. Confirm sets it
 // anew several times a minute at the least, so that a correction of the time of day
 // is soon seen.
+//
+// On most systems the monotonic clock stands still while the machine sleeps. A verifier
+// that wakes up lives in the time before until it is confirmed, and that is when its
+// runner has seen the end of the log; if it cannot, for MaxStaleness at the most.
 type clock struct {
 	now  func() time.Time
 	base atomic.Pointer[reading]

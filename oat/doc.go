@@ -82,7 +82,15 @@
 //	runner, err := projection.NewRunner(projection.RunnerConfig{
 //		Log: log, Projections: []projection.Projection{verifier},
 //	})
-//	go runner.Run(ctx)
+//	err = runner.CatchUp(ctx) // until then the verifier refuses everyone
+//	go func() { stopped <- runner.Run(ctx) }()
+//	…
+//	err = recorder.Close(ctx)
+//
+// Run ends with an error when the verifier meets an event it cannot read. From then on,
+// after MaxStaleness, it refuses everyone: a host must hear of that error. The clocks of
+// verifier, service and runner must be one, whichever it is, because the runner's tells
+// the verifier how fresh it is.
 //
 // # What tokens are not for
 //

@@ -58,6 +58,10 @@ type Owners interface {
 
 // Service carries out commands. It is safe for concurrent use, and any number of
 // services may work on one log, in one process or in many.
+//
+// Each method names what its command is refused with. Beside that, every command can
+// be refused with [ErrInvalid] for an actor that is malformed and with [ErrBusy], and
+// can end with [events.ErrUnknownOutcome] or another error of the log.
 type Service struct {
 	cfg    Config
 	random lockedReader

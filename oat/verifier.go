@@ -37,7 +37,7 @@ type VerifierConfig struct {
 	UnsupportedServices []string
 	// Recorder, when set, is told of every use of a known secret.
 	Recorder *Recorder
-	// Now is the clock. Nil means the machine's.
+	// Now is the clock, the same as that of whoever confirms. Nil means the machine's.
 	Now func() time.Time
 	// Logger hears of every refusal with its cause: at level Info for known tokens,
 	// at Debug for others. Nil means silence.
@@ -252,11 +252,13 @@ func loggable(organization string) string {
 
 // VerifierStatus is how a verifier stands.
 type VerifierStatus struct {
-	Position      events.Position // up to which it knows the log
-	Confirmed     time.Time       // when it last knew the log to its end; zero for never
-	Stale         bool            // whether it refuses everyone
-	FollowDelay   time.Duration   // from the time of the newest event it was fed to its arrival
-	Credentials   int             // tokens it knows
+	Position  events.Position // up to which it knows the log
+	Confirmed time.Time       // when it last knew the log to its end; zero for never
+	Stale     bool            // whether it refuses everyone
+	// FollowDelay is from the time of the newest event it was fed to its arrival. After
+	// a start it is the age of the last event before, and until another comes it stays.
+	FollowDelay   time.Duration
+	Credentials   int // tokens it knows
 	Organizations int
 }
 
@@ -282,7 +284,8 @@ func (v *Verifier) Position() events.Position {
 	return v.position
 }
 
-// Confirm notes that the verifier was fed every record that was committed before at.
+// Confirm notes that the verifier was fed every record that was committed before at, a
+// reading of VerifierConfig.Now's clock.
 func (v *Verifier) Confirm(at time.Time) {
 	v.clock.set()
 	v.confirmed.Store(at.UnixNano())
