@@ -145,14 +145,17 @@ func TestConfirmationsDoNotDisturbVerify(t *testing.T) {
 	must(t, v.Apply(t.Context(), d.records()))
 	v.Confirm(time.Now())
 	var done atomic.Bool
-	confirmed := make(chan int)
+	begun, confirmed := make(chan struct{}), make(chan int)
 	go func() {
-		n := 0
+		v.Confirm(time.Now())
+		close(begun) // on a busy machine everything could be verified before
+		n := 1
 		for ; !done.Load(); n++ {
 			v.Confirm(time.Now())
 		}
 		confirmed <- n
 	}()
+	<-begun
 	const verified = 20_000
 	refused := 0
 	for range verified {
