@@ -77,14 +77,16 @@ func changingFaults() []fault {
 			})(h)
 		},
 	}, {
-		name:     "data is shared with everyone",
+		name:     "the writer's slice is kept",
 		caughtBy: []string{"records do not change with the slices they came from"},
 		plant: func(h *handle) events.Log {
-			var shared sync.Map
-			return showing(func(r *events.Recorded) {
-				data, _ := shared.LoadOrStore(r.Position, r.Data)
-				r.Data = data.([]byte)
-			})(h)
+			f := &sliceFault{}
+			f.showFault = showFault{h, func(r *events.Recorded) {
+				if data, ok := f.kept.Load(r.ID); ok {
+					r.Data = data.([]byte)
+				}
+			}}
+			return f
 		},
 	}, {
 		name:     "names ignore case",
@@ -218,6 +220,9 @@ func pageFaults() []fault {
 		plant: reading(func(ctx context.Context, read func(context.Context) records) records {
 			return func(yield func(events.Recorded, error) bool) {
 				loaded, err := collect(read(ctx))
+				for i := range loaded { // as rows of a database are
+					loaded[i] = withOwnData(loaded[i])
+				}
 				for _, r := range loaded {
 					if !yield(r, nil) {
 						return
@@ -324,4 +329,17 @@ func (f *locked) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.handle.Close()
+}
+
+// sliceFault shows the slices that writers handed in.
+type sliceFault struct {
+	showFault
+	kept sync.Map // by event ID
+}
+
+func (f *sliceFault) Append(ctx context.Context, stream events.StreamID, expected events.Version, batch ...events.Envelope) ([]events.Recorded, error) {
+	for i := range batch {
+		f.kept.Store(batch[i].ID, batch[i].Data)
+	}
+	return f.showFault.Append(ctx, stream, expected, batch...)
 }

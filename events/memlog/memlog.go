@@ -21,6 +21,7 @@
 package memlog
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"sync"
@@ -106,7 +107,7 @@ func (l *Log) earlier(id events.StreamID, batch []events.Envelope) ([]events.Rec
 		if r.Stream != id || len(found) != i || i > 0 && r.Version != found[i-1].Version+1 {
 			return nil, &events.DuplicateError{Stream: id, ID: r.ID}
 		}
-		found = append(found, copied(r))
+		found = append(found, *r)
 	}
 	if len(found) > 0 && len(found) < len(batch) {
 		return nil, &events.DuplicateError{Stream: id, ID: found[0].ID}
@@ -130,8 +131,8 @@ func (l *Log) commit(id events.StreamID, head events.Head, batch []events.Envelo
 		if l.at(l.end) == nil {
 			l.blocks = append(l.blocks, new(block))
 		}
-		*l.at(l.end) = copied(r)
-		*r = copied(r) // the caller keeps its own slice to itself, too
+		r.Data = bytes.Clone(r.Data) // the writer may use its slice again
+		*l.at(l.end) = *r
 		l.taken[r.ID] = l.end
 		s.positions = append(s.positions, l.end)
 	}

@@ -80,7 +80,7 @@ func BenchmarkAppend(b *testing.B) {
 
 // What Append returned stays as it is when the writer uses its buffer again.
 //
-// Leaving out the second copy in commit makes this fail.
+// Leaving out the copy in commit makes this fail.
 func TestReturnedRecordsHaveTheirOwnData(t *testing.T) {
 	e := envelope(1)
 	recorded, err := memlog.New().Append(t.Context(), "organization/acme", 0, e)
