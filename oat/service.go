@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -28,7 +29,7 @@ type Config struct {
 	// RemoveOwner.
 	Owners Owners
 	// Verifier, when set, knows of every command of this service before the
-	// command returns.
+	// command returns. It must have been made with the same Plans.
 	Verifier *Verifier
 	// Prefix begins the secrets of new tokens: at most 20 letters, digits, _ and -.
 	// "" means [DefaultPrefix].
@@ -75,6 +76,9 @@ func New(cfg Config) (*Service, error) {
 	}
 	if cfg.Plans == nil {
 		cfg.Plans = quota.Docker()
+	}
+	if cfg.Verifier != nil && !maps.Equal(cfg.Plans, cfg.Verifier.cfg.Plans) {
+		return nil, errors.New("new service: Config.Verifier was made with other plans than Config.Plans")
 	}
 	if cfg.Prefix == "" {
 		cfg.Prefix = DefaultPrefix
