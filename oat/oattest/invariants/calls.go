@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -88,6 +89,8 @@ func (w *world) version(org string) events.Version {
 	return version
 }
 
+// carryOut gives the command to the service, with slices that are the caller's own again
+// afterwards and are scribbled over.
 func (c *call) carryOut(ctx context.Context) {
 	s := c.engine.service
 	switch cmd := c.what.(type) {
@@ -100,14 +103,33 @@ func (c *call) carryOut(ctx context.Context) {
 	case oat.RemoveOwner:
 		c.err = s.RemoveOwner(ctx, c.by, cmd)
 	case oat.Generate:
+		cmd.Resources = copied(cmd.Resources)
 		c.token, c.secret, c.err = s.Generate(ctx, c.by, cmd)
+		scribble(cmd.Resources)
 	case oat.Edit:
+		cmd.Resources = copied(cmd.Resources)
 		c.token, c.err = s.Edit(ctx, c.by, cmd)
+		scribble(cmd.Resources)
 	case oat.Deactivate:
 		c.err = s.Deactivate(ctx, c.by, cmd)
 	case oat.Delete:
 		c.err = s.Delete(ctx, c.by, cmd)
 	}
+}
+
+func copied(resources []events.Resource) []events.Resource {
+	own := slices.Clone(resources)
+	for i := range own {
+		own[i].Scopes = slices.Clone(own[i].Scopes)
+	}
+	return own
+}
+
+func scribble(resources []events.Resource) {
+	for _, r := range resources {
+		clear(r.Scopes)
+	}
+	clear(resources)
 }
 
 // absorb judges what is new in the log: every record must be right after the ones
@@ -201,6 +223,7 @@ func (w *world) conclude(t rapid.TB, c *call) {
 	if problem := w.problem(c); problem != "" {
 		t.Fatalf("%+v by %+v on %q, at versions %d to %d, in trouble %+v: %s", c.what, c.by, c.org, c.from, c.to, *c.trouble, problem)
 	}
+	scribble(c.token.Resources) // it is the caller's
 	if c.err == nil && c.record != nil {
 		c.engine.learn(c)
 	}

@@ -101,8 +101,8 @@ func replay(t *testing.T, h Harness) {
 			w := newWorld(t, rt, h, 2)
 			w.recording = true
 			s := sequence(w, rt)
-			actions := s.actions("generate", "generate", "edit", "deactivate", "delete", "change plan", "remove owner", "register", "restart", "reopen",
-				"clocks", "follow", "follow", "verify", "verify", "lose", "edge")
+			actions := s.actions("generate", "generate", "edit", "edit", "edit", "deactivate", "delete", "change plan", "remove owner", "register",
+				"restart", "reopen", "clocks", "follow", "follow", "verify", "verify", "lose", "edge")
 			actions["replay"] = s.replayed
 			actions[""] = func(rt *rapid.T) { s.absorb(rt) }
 			rt.Repeat(actions)
