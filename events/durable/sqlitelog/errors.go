@@ -45,6 +45,8 @@ func explain(file string, err error) error {
 		return fmt.Errorf("%w: %s: %w", ErrFull, file, err)
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL:
 		return fmt.Errorf("%w: %s: %w", ErrBusy, file, err)
+	case sqlite3.SQLITE_CANTOPEN:
+		return fmt.Errorf("%s cannot be opened, or the files -wal and -shm beside it cannot be made: is the folder or its file system read-only? %w", file, err)
 	case sqlite3.SQLITE_READONLY:
 		return fmt.Errorf("%s cannot be written: %w", file, err)
 	}
