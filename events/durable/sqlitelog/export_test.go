@@ -1,0 +1,17 @@
+package sqlitelog
+
+import (
+	"fmt"
+	"testing"
+)
+
+// SetMaxPages limits the size of the log's file, as far as its writer is concerned.
+// SQLite takes a limit below what the file has for what the file has.
+func SetMaxPages(t *testing.T, l *Log, pages int) {
+	t.Helper()
+	w := <-l.writer
+	defer func() { l.writer <- w }()
+	if err := w.conn.run(fmt.Sprintf("PRAGMA max_page_count = %d", pages)); err != nil {
+		t.Fatal(err)
+	}
+}

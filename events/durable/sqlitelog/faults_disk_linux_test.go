@@ -1,0 +1,157 @@
+package sqlitelog_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/sqlitelog"
+)
+
+// mount gives the test a small disk of its own.
+func mount(t *testing.T) string {
+	t.Helper()
+	folder := t.TempDir()
+	if err := syscall.Mount("oatmill", folder, "tmpfs", 0, "size=4m"); err != nil {
+		t.Skipf("needs the right to mount a tmpfs, as root has it: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(folder, 0); err != nil {
+			t.Errorf("unmount %s: %v", folder, err)
+		}
+	})
+	return folder
+}
+
+// TestDiskFull fills a disk, and makes space again. What breaks it is what breaks
+// TestFileMayNotGrow. Here it is the write-ahead log that finds no space, in the middle
+// of a COMMIT.
+func TestDiskFull(t *testing.T) {
+	folder := mount(t)
+	path, ballast := filepath.Join(folder, "events.db"), filepath.Join(folder, "ballast")
+	log := openFor(t, path, sqlitelog.Config{})
+	fill := func() {
+		if err := os.WriteFile(ballast, make([]byte, 3<<20), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	free := func() {
+		if err := os.Remove(ballast); err != nil {
+			t.Fatal(err)
+		}
+	}
+	full(t, log, path, fill, free)
+}
+
+// TestClosedOnFullDisk closes a log while its disk is full, and opens it there again:
+// what was acknowledged can be read, also where nothing can be written. Close may say
+// that the disk is full, because it could not move the write-ahead log into the file.
+func TestClosedOnFullDisk(t *testing.T) {
+	path := filepath.Join(mount(t), "events.db")
+	log := open(t, path, sqlitelog.Config{})
+	acknowledged, refused := untilFull(t, log, newGenerator(), path)
+	for range 2 {
+		closeFull(t, log)
+		log = open(t, path, sqlitelog.Config{})
+		mustHold(t, log, acknowledged, refused)
+	}
+	closeFull(t, log)
+}
+
+func closeFull(t *testing.T, log *sqlitelog.Log) {
+	t.Helper()
+	if err := log.Close(); err != nil && !errors.Is(err, sqlitelog.ErrFull) {
+		t.Errorf("closing with a full disk: %v", err)
+	}
+}
+
+// TestReadOnlyFileSystem opens a log where nobody may write, root neither.
+func TestReadOnlyFileSystem(t *testing.T) {
+	folder := mount(t)
+	path := filepath.Join(folder, "events.db")
+	log := open(t, path, sqlitelog.Config{})
+	fill(t, log, 10, 1)
+	mustClose(t, log)
+	if err := syscall.Mount("oatmill", folder, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
+		t.Skipf("needs the right to remount: %v", err)
+	}
+	_, err := refused(t, path)
+	if !strings.Contains(err.Error(), "read-only") || errors.Is(err, events.ErrDamaged) {
+		t.Errorf("a read-only file system is %v", err)
+	}
+}
+
+const limitVariable = "OATMILL_TEST_FILE_LIMIT"
+
+// TestFileLimit gives a process a limit for the size of its files (ulimit -f). For
+// SQLite that is some error of the operating system and not a full disk, so that the
+// outcome counts as unknown. Whoever is told that finds that nothing of the
+// append is there, and the log goes on when the limit is lifted. What breaks it is what
+// breaks TestFileMayNotGrow.
+func TestFileLimit(t *testing.T) {
+	if path := os.Getenv(limitVariable); path != "" {
+		underLimit(t, path)
+		return
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := newPath(t)
+	cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestFileLimit$", "-test.v")
+	cmd.Env = append(os.Environ(), limitVariable+"="+path)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	log := openFor(t, path, sqlitelog.Config{})
+	if n := len(sound(t, log)); n == 0 {
+		t.Error("nothing was appended")
+	}
+}
+
+func underLimit(t *testing.T, path string) {
+	signal.Ignore(syscall.SIGXFSZ)
+	log := openFor(t, path, sqlitelog.Config{})
+	g := newGenerator()
+	acknowledged := mustAppend(t, log, "organization/acme", g.envelopes(3)...)
+	lift := limitFiles(t, 512<<10)
+	var refused []events.Envelope
+	for refused == nil {
+		batch := g.envelopes(200)
+		records, err := log.Append(context.Background(), "organization/acme", events.Any, batch...)
+		if acknowledged = append(acknowledged, records...); err == nil {
+			continue
+		}
+		refused = batch
+		if !strings.Contains(err.Error(), path) || !errors.Is(err, events.ErrUnknownOutcome) && !errors.Is(err, sqlitelog.ErrFull) {
+			t.Errorf("a limit of the file size is %v", err)
+		}
+	}
+	mustHold(t, log, acknowledged, refused)
+	lift()
+	acknowledged = append(acknowledged, mustAppend(t, log, "organization/acme", refused...)...)
+	mustHold(t, log, acknowledged, nil)
+}
+
+// limitFiles sets the limit, and returns what lifts it.
+func limitFiles(t *testing.T, size uint64) func() {
+	t.Helper()
+	var before syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &before); err != nil {
+		t.Fatal(err)
+	}
+	set := func(l syscall.Rlimit) {
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(syscall.Rlimit{Cur: size, Max: before.Max})
+	return func() { set(before) }
+}
