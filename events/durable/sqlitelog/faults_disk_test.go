@@ -12,8 +12,7 @@ import (
 // TestFileMayNotGrow lets the file have no more pages than it has, which SQLite treats
 // as a full disk, on every system and for every user.
 //
-// What breaks it: leaving w.abort out where carryOut fails (the next append then meets
-// an open transaction), or out of abort the line that forgets what the writer knew
+// What breaks it: leaving out of abort the line that forgets what the writer knew
 // (versions then go on from an append that never was).
 func TestFileMayNotGrow(t *testing.T) {
 	path := newPath(t)
