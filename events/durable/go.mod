@@ -3,7 +3,9 @@ module github.com/oatmill/oatmill/events/durable
 go 1.26.0
 
 require (
+	github.com/anishathalye/porcupine v1.3.1
 	github.com/oatmill/oatmill v0.0.0
+	go.uber.org/goleak v1.3.0
 	modernc.org/sqlite v1.62.0
 )
 
