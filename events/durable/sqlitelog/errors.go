@@ -12,9 +12,9 @@ import (
 
 // Errors that callers branch on, beside those of package events.
 var (
-	// ErrBusy means that another process wrote to the file, or held it, for longer
+	// ErrBusy means that another process or log wrote to the file, or held it, for longer
 	// than Config.BusyTimeout. Nothing was done.
-	ErrBusy = errors.New("file is locked by another process")
+	ErrBusy = errors.New("file is locked by another writer")
 
 	// ErrFull means that the disk, or the space the file may take, is full. Nothing
 	// was appended. The log goes on by itself when there is space again.

@@ -18,9 +18,6 @@ type writer struct {
 	open    bool // a transaction may be open
 	company bool // the last transaction had more than one request
 
-	turn  time.Time // since when this process has written without leaving others the time to
-	freed time.Time // when it last gave the lock back
-
 	begin, commit, rollback *stmt
 	dataVersion, lastRecord *stmt
 	findStream, addStream   *stmt
@@ -48,14 +45,9 @@ type stream struct {
 const maxStreams = 1 << 16
 
 // retryAfter is how long the writer waits before it tries again to get the lock that
-// another process has. A process that writes without a pause leaves the lock for
-// stepAside after every longestTurn, which is long enough for the other to find it
-// free. SQLite itself gives the lock to whoever happens to ask.
-const (
-	retryAfter  = 500 * time.Microsecond
-	longestTurn = 100 * time.Millisecond
-	stepAside   = 2 * time.Millisecond
-)
+// another process has. SQLite's own waiting backs off to a tenth of a second, and does
+// not heed a context.
+const retryAfter = 500 * time.Microsecond
 
 // openWriter opens the file for writing and makes sure that it is a log.
 func openWriter(ctx context.Context, file string, cfg Config) (*writer, error) {
@@ -106,7 +98,6 @@ func (w *writer) prepare() error {
 // transaction before it was committed. ctx is that of the caller who does it for all,
 // and ends only the wait for another process.
 func (l *Log) commitGroup(ctx context.Context, w *writer) {
-	w.takeTurns()
 	if w.company || l.queue.length() > 1 {
 		l.queue.gather()
 	}
@@ -126,18 +117,6 @@ func (l *Log) commitGroup(ctx context.Context, w *writer) {
 	}
 	for _, r := range group {
 		r.done <- err
-	}
-}
-
-// takeTurns lets another process write, when this one has not left it the time to do
-// so for long.
-func (w *writer) takeTurns() {
-	switch now := time.Now(); {
-	case now.Sub(w.freed) >= stepAside:
-		w.turn = now
-	case now.Sub(w.turn) >= longestTurn:
-		time.Sleep(stepAside)
-		w.turn = time.Now()
 	}
 }
 
@@ -172,7 +151,6 @@ func (w *writer) lock(ctx context.Context, q *queue) error {
 
 // carryOut does what the requests ask for and commits, or undoes all of it.
 func (w *writer) carryOut(group []*request) error {
-	defer func() { w.freed = time.Now() }()
 	err := w.refresh()
 	for _, r := range group {
 		if err == nil {
