@@ -14,8 +14,8 @@ import (
 
 // Verifying goes on while tokens come and go. A token that nobody touches opens at
 // every moment, also while the tables grow; one that was ended never opens again, not
-// for an instant; nothing half-changed is seen. Break it by storing the new array in
-// table.rebuild before it is filled.
+// for an instant; nothing half-changed is seen. Break it by changing the credential in
+// its place in Verifier.change, which the race detector sees.
 func TestVerifyWhileTokensComeAndGo(t *testing.T) {
 	d := newDesk(t, func(cfg *oat.Config) {
 		cfg.Plans = quota.Plans{quota.Team: {Tokens: 10_000}}

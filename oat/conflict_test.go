@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/uuid"
 
@@ -46,7 +47,7 @@ func TestDecidedAgainWhenAnotherProcessWasQuicker(t *testing.T) {
 }
 
 // A refusal is the log's, never that of a state in memory that is behind. Break it by
-// beginning with newest := true in Service.run.
+// returning err in Service.run whether or not the state is the newest.
 func TestNobodyIsRefusedForWhatIsNoLongerSo(t *testing.T) {
 	d := newDesk(t)
 	other := d.second()
@@ -153,38 +154,44 @@ func TestBusyAfterTooManyConflicts(t *testing.T) {
 // Who waits for an organization can stop waiting, and others do not wait at all. Break
 // it by taking the entry's lock without looking at the context.
 func TestWaitingForAnOrganizationEndsWithTheContext(t *testing.T) {
-	var log *tapped
-	d := newDesk(t, tap(&log))
-	d.register("other", quota.Team)
-	token, _ := d.generate()
-	inside, release := make(chan struct{}), make(chan struct{})
-	log.onAppend = func(_ context.Context, stream events.StreamID, _ []events.Envelope) error {
-		if stream == events.OrganizationStream("acme") {
-			close(inside)
-			<-release
+	synctest.Test(t, func(t *testing.T) {
+		var log *tapped
+		d := newDesk(t, tap(&log))
+		d.register("other", quota.Team)
+		token, _ := d.generate()
+		release := make(chan struct{})
+		log.onAppend = func(_ context.Context, stream events.StreamID, _ []events.Envelope) error {
+			if stream == acme {
+				<-release
+			}
+			return nil
 		}
-		return nil
-	}
-	first := make(chan error)
-	go func() {
-		first <- d.Service.Deactivate(t.Context(), alice, oat.Deactivate{Organization: "acme", Token: token.ID})
-	}()
-	<-inside
+		first, second := make(chan error, 1), make(chan error, 1)
+		go func() {
+			first <- d.Service.Deactivate(t.Context(), alice, oat.Deactivate{Organization: "acme", Token: token.ID})
+		}()
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			second <- d.Service.Delete(ctx, alice, oat.Delete{Organization: "acme", Token: token.ID})
+		}()
+		synctest.Wait()
+		must(t, d.Service.ChangePlan(t.Context(), alice, oat.ChangePlan{Organization: "other", Plan: quota.Business}))
 
-	ctx, cancel := context.WithCancel(t.Context())
-	second := make(chan error)
-	go func() {
-		second <- d.Service.Delete(ctx, alice, oat.Delete{Organization: "acme", Token: token.ID})
-	}()
-	must(t, d.Service.ChangePlan(t.Context(), alice, oat.ChangePlan{Organization: "other", Plan: quota.Business}))
-	cancel()
-	if err := <-second; !errors.Is(err, context.Canceled) {
-		t.Errorf("waiting ended with %v, want context.Canceled", err)
-	}
-	close(release)
-	must(t, <-first)
-	log.onAppend = nil
-	d.delete(token.ID) // the place was given back, and the deletion is still to be done
+		cancel()
+		synctest.Wait()
+		select {
+		case err := <-second:
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("waiting ended with %v, want context.Canceled", err)
+			}
+		default:
+			t.Error("the command goes on waiting")
+		}
+		close(release)
+		must(t, <-first)
+		d.delete(token.ID) // the place was given back, and the deletion is still to be done
+	})
 }
 
 func TestContextThatHasEnded(t *testing.T) {

@@ -3,6 +3,7 @@ package oat_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,7 +30,7 @@ func parsed(t *testing.T, text string) oat.Expiry {
 }
 
 // What was asked for is recorded to the letter, the label's blanks aside. Break it by
-// recording c.Expires.at in Generate.decide, or by sorting the resources.
+// recording ExpiresAt(c.Expires.at) in Generate.decide, or by sorting the resources.
 func TestGenerateRecordsWhatWasAsked(t *testing.T) {
 	d := newDesk(t)
 	d.Clock.Advance(time.Second + 1234567*time.Nanosecond)
@@ -45,7 +46,9 @@ func TestGenerateRecordsWhatWasAsked(t *testing.T) {
 			oat.Repository("acme/zed", oat.Read),
 		},
 	}
-	token, secret, err := d.Service.Generate(t.Context(), alice, cmd)
+	given := cmd
+	given.Resources = slices.Clone(cmd.Resources)
+	token, secret, err := d.Service.Generate(t.Context(), alice, given)
 	must(t, err)
 	recorded := &events.TokenGenerated{
 		Token: token.ID.String(), Label: "CI für das Büro", Description: cmd.Description,

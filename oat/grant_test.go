@@ -136,8 +136,8 @@ func TestWhatNobodyMayDo(t *testing.T) {
 }
 
 // What somebody else recorded is read narrowly: what is not understood, or reaches
-// outside the organization, opens nothing. Break it by dropping the test of belongs
-// in credential.setAccess.
+// outside the organization, opens nothing. Break it by dropping the test of the type in
+// levelOf, or by granting level to the public in credential.setAccess.
 func TestForeignRecordsOpenNothing(t *testing.T) {
 	repositories := []string{"acme/api", "acme2/api", "other/api", "library/alpine", "acme/team/api"}
 	for name, test := range map[string]struct {

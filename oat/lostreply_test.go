@@ -77,7 +77,8 @@ func TestLostRepliesDoNotRepeatOrLoseCommands(t *testing.T) {
 }
 
 // In the end the outcome may stay unknown. The caller is told, and the next command
-// begins with what the log really holds. Break it by keeping e.state in Service.append.
+// begins with what the log really holds. Break it by dropping maxRepeats from
+// Service.appendOnce.
 func TestOutcomeThatStaysUnknown(t *testing.T) {
 	for name, kept := range map[string]bool{"kept": true, "not kept": false} {
 		t.Run(name, func(t *testing.T) {

@@ -145,13 +145,17 @@ func TestDowngradeKeepsTokensAndStopsGenerate(t *testing.T) {
 	must(t, generate())
 }
 
-// Break it by not calling reopen in Verifier.fold.
+// What the service tells its verifier and what another one is fed shut it alike. Break
+// it by not calling reopen in Verifier.fold.
 func TestPlanWithoutTokensClosesAndReturnOpens(t *testing.T) {
 	d := newDesk(t)
 	token, secret := d.generate()
+	fed := d.follower()
 	for _, plan := range []string{quota.Personal, quota.Pro, ""} {
 		d.changePlan(plan)
 		d.opens(secret, false)
+		must(t, fed.Apply(t.Context(), d.records()))
+		opens(t, fed, secret, false)
 		d.refuses(oat.ErrNoTokens, func() error { _, _, err := d.Service.Generate(t.Context(), alice, wellFormed()); return err })
 		if _, err := d.Verifier.Recheck(t.Context(), "acme", token.ID); err != oat.ErrRefused {
 			t.Errorf("recheck on plan %q: %v", plan, err)
@@ -161,6 +165,8 @@ func TestPlanWithoutTokensClosesAndReturnOpens(t *testing.T) {
 		must(t, err)
 		d.changePlan(quota.Team)
 		d.opens(secret, true)
+		must(t, fed.Apply(t.Context(), d.records()))
+		opens(t, fed, secret, true)
 	}
 }
 

@@ -23,7 +23,7 @@ func TestNewRecorderNeedsALog(t *testing.T) {
 
 // A token's first use is in the log at once; after that there is one event for all
 // its organization's tokens and interval, and none where nothing happened. Break it by
-// flushing all cells in Recorder.flush whatever firstUses says.
+// taking all cells away in shard.take for first uses, too.
 func TestOneEventForOrganizationAndInterval(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *book) {
 		b.use(token(1))
@@ -36,14 +36,23 @@ func TestOneEventForOrganizationAndInterval(t *testing.T) {
 		time.Sleep(time.Second)
 		b.events(2)
 
+		b.use(token(1)) // waits, also while another token's first use is recorded
+		b.use(token(100))
+		b.events(3)
+		if uses := b.recorded()[2].Uses; len(uses) != 1 || uses[0].Token != token(100).String() {
+			t.Errorf("recorded at once: %+v, want the first use alone", uses)
+		}
+		b.interval()
+		b.events(4)
+
 		for range 10 {
 			b.interval()
 		}
-		b.events(2) // nobody used anything
+		b.events(4) // nobody used anything
 
 		for i := range 20 {
 			b.use(token(2 + i))
-			b.events(3 + i) // first uses
+			b.events(5 + i) // first uses
 		}
 		for n := range 5 {
 			for range 30 {
@@ -53,9 +62,9 @@ func TestOneEventForOrganizationAndInterval(t *testing.T) {
 				}
 				time.Sleep(time.Second)
 			}
-			b.events(22 + n)
+			b.events(24 + n)
 			time.Sleep(30 * time.Second)
-			b.events(22 + n + 1)
+			b.events(24 + n + 1)
 		}
 	})
 }

@@ -1,7 +1,6 @@
 package oat_test
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -67,15 +66,15 @@ func TestFixedRandomnessGivesTheSameSecret(t *testing.T) {
 }
 
 // Without randomness nothing is generated, and nothing is recorded: neither with half
-// an id nor with half a secret. Break it by ignoring the error of io.ReadFull in
-// generateSecret.
+// an id nor with half a secret, although there is some again later. Break it by ignoring
+// the error of io.ReadFull in generateSecret.
 func TestRandomnessThatFails(t *testing.T) {
 	dry := errors.New("no randomness")
 	for enough := range 16 + 52 + 10 { // an id, a secret, an event's id
 		d := newDesk(t)
 		s, err := oat.New(oat.Config{
 			Log: d.Log, Now: d.Clock.Now,
-			Rand: io.MultiReader(bytes.NewReader(make([]byte, enough)), failing{dry}),
+			Rand: &hiccup{after: enough, err: dry},
 		})
 		must(t, err)
 		err = d.refuses(dry, func() error {
@@ -91,9 +90,24 @@ func TestRandomnessThatFails(t *testing.T) {
 	}
 }
 
-type failing struct{ err error }
+// hiccup is randomness that fails once, after so many bytes.
+type hiccup struct {
+	counting
+	after int
+	err   error
+}
 
-func (f failing) Read([]byte) (int, error) { return 0, f.err }
+func (h *hiccup) Read(p []byte) (int, error) {
+	if h.after == 0 {
+		h.after = -1
+		return 0, h.err
+	}
+	if h.after > 0 {
+		p = p[:min(len(p), h.after)]
+		h.after -= len(p)
+	}
+	return h.counting.Read(p)
+}
 
 // What is not kept in memory is read again, and decides no other than what is. Break
 // it by letting no entry go in cache.entry.

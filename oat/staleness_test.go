@@ -136,8 +136,7 @@ func TestStatus(t *testing.T) {
 }
 
 // Verifying while confirmations come in is never told that a confirmation came from
-// the future. Break it by reading the clock before the confirmation in Verifier.fresh,
-// or by storing the confirmation before setting the clock in Verifier.Confirm.
+// the future. Break it by reading the clock before the confirmation in Verifier.fresh.
 func TestConfirmationsDoNotDisturbVerify(t *testing.T) {
 	d := newDesk(t)
 	_, secret := d.generate()

@@ -2,6 +2,8 @@ package oat
 
 import (
 	"encoding/binary"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/uuid"
@@ -144,4 +146,31 @@ func TestTableDoesNotGrowByRemovals(t *testing.T) {
 	if n := len(*table.slots.Load()); n > minSlots {
 		t.Errorf("%d slots for one credential", n)
 	}
+}
+
+// Whoever searches while the table grows finds what is there. Break it by storing the
+// new array in table.rebuild before it is filled.
+func TestTableIsReadWhileItGrows(t *testing.T) {
+	table := newTable(func(c *credential) uint64 { return digestHash(&c.digest) })
+	lasting := &credential{digest: events.Hash{1, 2, 3}}
+	table.insert(lasting)
+	var done atomic.Bool
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for !done.Load() {
+				if table.byDigest(&lasting.digest) != lasting {
+					t.Error("lost for a moment")
+					return
+				}
+			}
+		})
+	}
+	for i := range uint64(30_000) {
+		c := new(credential)
+		binary.LittleEndian.PutUint64(c.digest[:], (i+1)*0x9e3779b97f4a7c15)
+		table.insert(c)
+	}
+	done.Store(true)
+	wg.Wait()
 }
