@@ -88,7 +88,7 @@ func (s *sequential) actions(names ...string) map[string]func(*rapid.T) {
 		"reopen":  func(t *rapid.T) { s.reopen(t, rapid.Bool().Draw(t, "crash")) },
 		"clocks":  s.moveClocks,
 		"owners":  s.changeHostOwners,
-		"spoil":   s.spoilSnapshot,
+		"probe":   s.probe,
 		"verify":  s.verify,
 		"edge":    s.verifyAtEdge,
 		"blind":   s.blind,
@@ -247,45 +247,86 @@ func (w *world) grow(t rapid.TB) {
 func oatTime(w *world) time.Time { return w.processes[0].clock.now().UTC().Truncate(time.Microsecond) }
 
 // snapshotTaken demands that the next command on acme leaves a snapshot.
-func (w *world) snapshotTaken(t rapid.TB) {
+func (w *world) snapshotTaken(t rapid.TB) events.Snapshot {
 	p := w.processes[0]
-	w.give(t, p, command{org: acme, by: oat.Actor{Host: "test"}, what: oat.ChangePlan{Organization: acme, Plan: planNone}}, new(trouble))
-	w.give(t, p, command{org: acme, by: oat.Actor{Host: "test"}, what: oat.ChangePlan{Organization: acme, Plan: planTwo}}, new(trouble))
-	if s, err := p.line.LoadSnapshot(context.Background(), "organization/acme"); err != nil || s.Head.Version == 0 {
+	for _, plan := range []string{planNone, planTwo} {
+		w.give(t, p, command{org: acme, by: oat.Actor{Host: "test"}, what: oat.ChangePlan{Organization: acme, Plan: plan}}, new(trouble))
+	}
+	snapshot, err := p.line.LoadSnapshot(context.Background(), "organization/acme")
+	if err != nil || snapshot.Head.Version == 0 {
 		t.Fatalf("there is no snapshot of acme at version %d: %v", w.org(acme).version(), err)
+	}
+	return snapshot
+}
+
+// spoils make something else of a snapshot of acme.
+func (w *world) spoils() []func(*events.Snapshot) {
+	return []func(*events.Snapshot){
+		func(s *events.Snapshot) { s.Head.Version = w.org(acme).version() }, // of another log, as long as this one
+		func(s *events.Snapshot) { s.Head.Version += 1000 },                 // of a log that was longer
+		func(s *events.Snapshot) { s.Head.Hash[3] ^= 1 },
+		func(s *events.Snapshot) { s.Data[len(s.Data)/2] ^= 1 },
+		func(s *events.Snapshot) {
+			s.Data = bytes.Replace(s.Data, []byte(`"active":true`), []byte(`"active":false`), 1)
+		},
+		func(s *events.Snapshot) { s.Data = s.Data[:len(s.Data)/2] },
+		func(s *events.Snapshot) { s.Data = nil },
+		func(s *events.Snapshot) { s.Format = "another.v9" },
 	}
 }
 
-// spoilSnapshot makes something else of the snapshot of acme, if there is one, and has
-// a process begin that would be misled by it.
-func (s *sequential) spoilSnapshot(t *rapid.T) {
-	const acmes = "organization/acme"
-	ctx, line := context.Background(), s.processes[0].line
-	snapshot, err := line.LoadSnapshot(ctx, acmes)
-	if err != nil || len(snapshot.Data) == 0 {
-		t.Skip("there is no snapshot")
+// spoilSnapshot is the action of spoiling a snapshot of acme in some way.
+func (s *sequential) spoilSnapshot(from events.Snapshot) func(*rapid.T) {
+	return func(t *rapid.T) {
+		i := rapid.IntRange(0, len(s.spoils())-1).Draw(t, "spoilt")
+		s.spoil(t, from, s.spoils()[i])
 	}
-	spoilt := rapid.SampledFrom([]func(*events.Snapshot){
-		func(n *events.Snapshot) { n.Head.Version = s.org(acme).version() }, // of another log, as long as this one
-		func(n *events.Snapshot) { n.Head.Version += 1000 },                 // of a log that was longer
-		func(n *events.Snapshot) { n.Head.Hash[3] ^= 1 },
-		func(n *events.Snapshot) { n.Data[len(n.Data)/2] ^= 1 },
-		func(n *events.Snapshot) {
-			n.Data = bytes.Replace(n.Data, []byte(`"active":true`), []byte(`"active":false`), 1)
-		},
-		func(n *events.Snapshot) { n.Data = n.Data[:len(n.Data)/2] },
-		func(n *events.Snapshot) { n.Data = nil },
-		func(n *events.Snapshot) { n.Format = "another.v9" },
-	}).Draw(t, "spoilt")
-	if snapshot.Data = bytes.Clone(snapshot.Data); once(t, "spoil it", 2) {
-		spoilt(&snapshot)
-	}
-	if err := line.SaveSnapshot(ctx, acmes, snapshot); err != nil {
+}
+
+// spoil puts a spoilt snapshot where the log keeps acme's, and has a process begin that
+// would be misled by it.
+func (s *sequential) spoil(t *rapid.T, snapshot events.Snapshot, spoil func(*events.Snapshot)) {
+	s.describe(t) // so that it is not of the newest state
+	snapshot.Data = bytes.Clone(snapshot.Data)
+	spoil(&snapshot)
+	if err := s.processes[0].line.SaveSnapshot(context.Background(), "organization/acme", snapshot); err != nil {
 		t.Fatalf("SaveSnapshot: %v", err)
 	}
+	s.probe(t)
+}
+
+// describe gives every token of acme that can be edited another description.
+func (s *sequential) describe(t rapid.TB) {
+	for _, h := range s.changeable() {
+		if h.org == acme {
+			description := fmt.Sprintf("of version %d", s.org(acme).version())
+			s.give(t, s.processes[0], command{
+				org: acme, by: oat.Actor{Host: "test"}, what: oat.Edit{Organization: acme, Token: h.id, Description: &description},
+			}, new(trouble))
+		}
+	}
+}
+
+// probe restarts a process and has it say of every token of acme whether it can be
+// edited, by edits that change nothing.
+func (s *sequential) probe(t *rapid.T) {
 	p := s.process(t)
 	p.restart(t, false)
-	for _, h := range s.changeable() {
-		s.give(t, p, command{org: h.org, by: oat.Actor{Host: "test"}, what: oat.Edit{Organization: h.org, Token: h.id}}, new(trouble))
+	for _, id := range s.ids {
+		if _, exists := s.org(acme).last().tokens[id.String()]; exists {
+			s.give(t, p, command{org: acme, by: oat.Actor{Host: "test"}, what: oat.Edit{Organization: acme, Token: id}}, new(trouble))
+		}
+	}
+}
+
+// furnish sees to it that acme has two tokens, one of them inactive.
+func (s *sequential) furnish(t rapid.TB) {
+	p, host := s.processes[0], oat.Actor{Host: "test"}
+	for range 2 {
+		cmd := oat.Generate{Organization: acme, Label: "furnished", Expires: oat.Never(), Resources: repos(acme, 1)}
+		s.give(t, p, command{org: acme, by: host, what: cmd, expiry: expiry{chosen: true}}, new(trouble))
+	}
+	for _, id := range s.tokens(acme)[:1] {
+		s.give(t, p, command{org: acme, by: host, what: oat.Deactivate{Organization: acme, Token: id}}, new(trouble))
 	}
 }

@@ -110,11 +110,17 @@ func replay(t *testing.T, h Harness) {
 		})
 	})
 	t.Run("snapshots", func(t *testing.T) {
-		check(t, h, 15, func(rt *rapid.T) {
+		check(t, h, 40, func(rt *rapid.T) {
 			s := sequence(newWorld(t, rt, h, 2), rt)
+			s.furnish(rt)
 			s.grow(rt)
-			s.snapshotTaken(rt)
-			actions := s.actions("generate", "generate", "edit", "deactivate", "delete", "change plan", "restart", "reopen", "spoil", "spoil", "spoil", "spoil")
+			snapshot := s.snapshotTaken(rt)
+			s.probe(rt)
+			for _, spoil := range s.spoils() {
+				s.spoil(rt, snapshot, spoil)
+			}
+			actions := s.actions("generate", "edit", "deactivate", "delete", "change plan", "restart", "reopen", "probe")
+			actions["spoil"], actions["spoil again"] = s.spoilSnapshot(snapshot), s.spoilSnapshot(snapshot)
 			actions[""] = func(rt *rapid.T) { s.absorb(rt) }
 			rt.Repeat(actions)
 		})
