@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -72,6 +73,37 @@ func judge(t *testing.T, found map[string]events.Recorded, id string, err error)
 	}
 	t.Errorf("%s: %v", id, err)
 	return "failed"
+}
+
+// TestContextEndsBetweenPages ends the context of a read at the last record of a page,
+// at moments spread over the time that fetching the page behind it takes. What was
+// fetched of that must not be yielded any more.
+//
+// What breaks it: asking for ctx.Err, in read, only where the page has no error itself.
+func TestContextEndsBetweenPages(t *testing.T) {
+	const page = 512
+	log := openFor(t, newPath(t), sqlitelog.Config{})
+	mustAppend(t, log, acme, newGenerator().envelopes(events.MaxBatch)...)
+	for n := range 40 {
+		ctx, cancel := context.WithCancel(t.Context())
+		seen := 0
+		var failed error
+		for _, err := range log.ReadAll(ctx, 0) {
+			if failed = err; err != nil {
+				continue
+			}
+			if seen++; seen == page {
+				for began := time.Now(); time.Since(began) < time.Duration(n)*50*time.Microsecond; {
+					runtime.Gosched()
+				}
+				cancel()
+			}
+		}
+		cancel()
+		if seen != page || !errors.Is(failed, context.Canceled) {
+			t.Fatalf("cancelled after record %d: %d records, error %v", page, seen, failed)
+		}
+	}
 }
 
 // TestAppendsShareCommits counts commits, and with them calls of fsync: each ends with

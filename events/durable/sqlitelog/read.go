@@ -72,7 +72,7 @@ func (l *Log) read(ctx context.Context, yield func(events.Recorded, error) bool,
 			if i == prefetchAt {
 				pages.ahead()
 			}
-			if p.err == nil && ctx.Err() != nil {
+			if ctx.Err() != nil { // also when it cut short the page that was fetched ahead
 				p.err = ctx.Err()
 				break
 			}
