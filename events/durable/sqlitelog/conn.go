@@ -57,7 +57,7 @@ func dial(file string, wait time.Duration) (*conn, error) {
 	if !strings.HasPrefix(path, "/") {
 		path = "/" + path // C:/data becomes file:///C:/data
 	}
-	name := url.URL{Scheme: "file", OmitHost: false, Path: path, RawQuery: "_defensive=1&_dqs=0&_error_rc=1"}
+	name := url.URL{Scheme: "file", Path: path, RawQuery: "_defensive=1&_dqs=0&_error_rc=1"}
 	raw, err := new(sqlite.Driver).Open(name.String())
 	if err != nil {
 		return nil, explain(file, err)
@@ -165,9 +165,9 @@ func (s *stmt) query(ctx context.Context, each func(row []driver.Value) error, a
 	if s.row == nil {
 		s.row = make([]driver.Value, len(rows.Columns()))
 	}
-	for err = rows.Next(s.row); err == nil; err = rows.Next(s.row) {
-		if err = each(s.row); err != nil {
-			break
+	for err == nil {
+		if err = explain(s.file, rows.Next(s.row)); err == nil {
+			err = each(s.row)
 		}
 	}
 	clear(s.row)
@@ -175,9 +175,9 @@ func (s *stmt) query(ctx context.Context, each func(row []driver.Value) error, a
 		err = nil
 	}
 	if closed := rows.Close(); err == nil {
-		err = closed
+		err = explain(s.file, closed)
 	}
-	return explain(s.file, err)
+	return err
 }
 
 // number is the one integer that a query yields, 0 when it yields none.
