@@ -12,9 +12,9 @@ import (
 
 // Append is [events.Log.Append]. It shares its commit, and the fsync in it, with all
 // other appends that wait at the same time. An append that [ErrBusy] or [ErrFull]
-// ends has left nothing behind. [events.ErrUnknownOutcome] comes when the operating
-// system reports an error during the commit, and when the context ends while the disk
-// hangs.
+// ends has left nothing behind. [events.ErrUnknownOutcome] comes only when the operating
+// system reports an error during the commit. A context that ends while the append waits
+// withdraws it; one that ends during the commit changes nothing.
 func (l *Log) Append(ctx context.Context, stream events.StreamID, expected events.Version, batch ...events.Envelope) ([]events.Recorded, error) {
 	if err := events.Validate(stream, expected, batch); err != nil {
 		return nil, err
