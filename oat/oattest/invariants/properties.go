@@ -110,7 +110,7 @@ func replay(t *testing.T, h Harness) {
 		})
 	})
 	t.Run("snapshots", func(t *testing.T) {
-		check(t, h, 40, func(rt *rapid.T) {
+		check(t, h, 20, func(rt *rapid.T) {
 			s := sequence(newWorld(t, rt, h, 2), rt)
 			s.furnish(rt)
 			s.grow(rt)
