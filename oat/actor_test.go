@@ -80,6 +80,7 @@ func TestEveryEventSaysWhoWhenAndWhy(t *testing.T) {
 	}
 }
 
+// Break it by allowing reasons of 257 characters.
 func TestWhoMayNotAct(t *testing.T) {
 	tests := map[string]struct {
 		by     oat.Actor
@@ -112,8 +113,7 @@ func TestWhoMayNotAct(t *testing.T) {
 	}
 }
 
-// The log has limits of its own, in bytes; what passes here must pass there. Break it
-// by allowing reasons of 257 characters.
+// The log has limits of its own, in bytes; what passes here must pass there.
 func TestWhoMayAct(t *testing.T) {
 	for name, by := range map[string]oat.Actor{
 		"a long user":        {User: strings.Repeat("\U0001F36A", 254)},
