@@ -124,11 +124,10 @@ func (c *Clock) Now() time.Time {
 // Advance moves the clock by d, also back.
 func (c *Clock) Advance(d time.Duration) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.now = c.now.Add(d)
-	now, moved := c.now, c.moved
-	c.mu.Unlock()
-	if moved != nil {
-		moved(now)
+	if c.moved != nil {
+		c.moved(c.now) // under the lock, so that the last confirmation is the latest
 	}
 }
 
