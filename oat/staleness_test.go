@@ -1,6 +1,7 @@
 package oat_test
 
 import (
+	"errors"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -38,7 +39,7 @@ func (w *watch) isStale(want bool) {
 	if want {
 		stale = oat.ErrStale
 	}
-	if err != stale || again != stale || w.Status().Stale != want {
+	if err != stale || again != stale || w.Status().Stale != want || want && !errors.Is(err, oat.ErrRefused) {
 		w.t.Fatalf("verify: %v, recheck: %v, status stale: %t; want %v", err, again, w.Status().Stale, stale)
 	}
 }
