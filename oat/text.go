@@ -81,9 +81,7 @@ func isComponent(s string) bool {
 		if i == len(s) {
 			return true
 		}
-		if i += separator(s[i:]); i == start {
-			return false
-		}
+		i += separator(s[i:]) // without one the next round finds nothing
 	}
 }
 
