@@ -40,8 +40,10 @@ func TestClockMovesWhenToldTo(t *testing.T) {
 	for _, step := range []time.Duration{0, time.Nanosecond, time.Hour, -2 * time.Hour} {
 		start = start.Add(step)
 		clock.Advance(step)
-		if !clock.Now().Equal(start) || !clock.Now().Equal(start) {
-			t.Errorf("%s, want %s", clock.Now(), start)
+		for range 2 { // reading it does not move it
+			if now := clock.Now(); !now.Equal(start) {
+				t.Errorf("%s, want %s", now, start)
+			}
 		}
 	}
 }
