@@ -38,12 +38,14 @@ type Usage struct {
 // of them.
 type usage struct{ accepted, refused attempts }
 
-// attempts is a span with the decoded one that has the latest attempt.
+// attempts is a span, with what is known of the latest attempt in it.
 type attempts struct {
 	first, last int64 // microseconds since 1970, as exact as records are
 	count       int64
-	latest      *events.UseSpan // nil when there was no attempt
+	latest      *attempt // nil when there was none; never changed
 }
+
+type attempt struct{ cause, address, userAgent string }
 
 // NewLastUsed knows of no use, at position 0.
 func NewLastUsed() *LastUsed {
@@ -116,20 +118,34 @@ func (a *attempts) merge(span *events.UseSpan) {
 	}
 	first, last := span.First.UnixMicro(), span.Last.UnixMicro()
 	if a.latest == nil {
-		*a = attempts{first, last, span.Count, span}
+		*a = attempts{first, last, span.Count, remember(span)}
 		return
 	}
 	a.first = min(a.first, first)
 	a.count += span.Count
-	if last > a.last || last == a.last && tells(span, a.latest) {
-		a.last, a.latest = last, span
+	if last < a.last || last == a.last && !a.latest.tells(span) {
+		return
+	}
+	a.last = last
+	if !a.latest.is(span) {
+		a.latest = remember(span)
 	}
 }
 
-// tells decides between two attempts of the same moment, so that every reader
-// keeps the same one. Which one is of no importance.
-func tells(a, b *events.UseSpan) bool {
-	return cmp.Or(strings.Compare(a.Address, b.Address), strings.Compare(a.UserAgent, b.UserAgent), strings.Compare(a.Cause, b.Cause)) > 0
+// remember copies what is kept of a span, because its strings share memory with the
+// whole event they came in.
+func remember(span *events.UseSpan) *attempt {
+	return &attempt{strings.Clone(span.Cause), strings.Clone(span.Address), strings.Clone(span.UserAgent)}
+}
+
+func (a *attempt) is(span *events.UseSpan) bool {
+	return a.address == span.Address && a.userAgent == span.UserAgent && a.cause == span.Cause
+}
+
+// tells decides for or against span, of the same moment, so that every reader keeps the
+// same one. Which one is of no importance.
+func (a *attempt) tells(span *events.UseSpan) bool {
+	return cmp.Or(strings.Compare(span.Address, a.address), strings.Compare(span.UserAgent, a.userAgent), strings.Compare(span.Cause, a.cause)) > 0
 }
 
 // Of is the use of a token. It is not found when the token was never used, is
@@ -152,7 +168,8 @@ func (a *attempts) span() events.UseSpan {
 	if a.latest == nil {
 		return events.UseSpan{}
 	}
-	span := *a.latest
-	span.First, span.Last, span.Count = time.UnixMicro(a.first).UTC(), time.UnixMicro(a.last).UTC(), a.count
-	return span
+	return events.UseSpan{
+		First: time.UnixMicro(a.first).UTC(), Last: time.UnixMicro(a.last).UTC(), Count: a.count,
+		Cause: a.latest.cause, Address: a.latest.address, UserAgent: a.latest.userAgent,
+	}
 }

@@ -64,7 +64,7 @@ type RunnerConfig struct {
 	// Progress is told after each batch, between two batches. nil means nobody.
 	Progress func(Progress)
 
-	// Logger is told when Run could not read the log, and when it could again.
+	// Logger is told when Run could not go on, and when it could again.
 	// nil means [slog.Default].
 	Logger *slog.Logger
 }
@@ -180,10 +180,12 @@ func (r *Runner) CatchUp(ctx context.Context) error {
 // error. It confirms after each pass that reached the end of the log, and at least
 // every PollInterval when nothing happens.
 //
-// An error of the log is logged and the read tried again, soon and then every two
-// seconds; projections that must not answer from an old state notice by
-// themselves that nobody confirms. Run returns when trying again cannot help:
-// an [*ApplyError], [events.ErrClosed], or [events.ErrDamaged] as with CatchUp.
+// An error of the log, or of a projection that depends on something else, like a
+// broker or a database, is logged and tried again, soon and then every two seconds;
+// projections that must not answer from an old state notice by themselves that nobody
+// confirms. Run returns when trying again cannot help, because of what the log holds:
+// [events.ErrUnknownType] and [events.ErrDamaged], which come as an [*ApplyError] when a
+// projection found them; or because it is closed, [events.ErrClosed].
 func (r *Runner) Run(ctx context.Context) error {
 	return r.exclusively(func(c *call) error { return c.follow(ctx) })
 }

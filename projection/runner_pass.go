@@ -26,26 +26,29 @@ func (c *call) follow(ctx context.Context) error {
 		if err == nil || c.records > before {
 			retry = firstRetry
 		}
-		switch applying := (*ApplyError)(nil); {
-		case errors.As(err, &applying):
+		switch {
+		case isFinal(err):
 			return err
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, events.ErrClosed) || errors.Is(err, events.ErrDamaged):
-			return err
 		case err != nil:
 			failures++
-			c.cfg.Logger.WarnContext(ctx, "projections fell behind: log cannot be read", "error", err, "failures", failures, "retry_in", retry)
+			c.cfg.Logger.WarnContext(ctx, "projections fall behind: trying again", "error", err, "failures", failures, "retry_in", retry)
 			pause(ctx, retry, nil)
 			retry = min(2*retry, lastRetry)
 		default:
 			if failures > 0 {
-				c.cfg.Logger.InfoContext(ctx, "projections caught up: log can be read again", "failures", failures, "position", reached)
+				c.cfg.Logger.InfoContext(ctx, "projections caught up again", "failures", failures, "position", reached)
 				failures = 0
 			}
 			c.idle(ctx, reached)
 		}
 	}
+}
+
+// isFinal tells whether trying again cannot help: what is in the log stays there.
+func isFinal(err error) bool {
+	return errors.Is(err, events.ErrUnknownType) || errors.Is(err, events.ErrDamaged) || errors.Is(err, events.ErrClosed)
 }
 
 // idle returns when there may be records after reached, or it is time to look.

@@ -304,7 +304,7 @@ func TestProgress(t *testing.T) {
 	}
 }
 
-// An error of Apply stops Run and CatchUp, names the record, and has WaitFor
+// An error of Apply that lies in the log stops Run and CatchUp, names the record, and has WaitFor
 // return; the record is tried again by the next call, and nothing is lost.
 func TestApplyErrorStops(t *testing.T) {
 	log := fill(t, projtest.NewWorld(1, 2, 300).Records)
@@ -313,7 +313,7 @@ func TestApplyErrorStops(t *testing.T) {
 	p, other := &trace{}, &trace{}
 	p.reject = func(r *events.Recorded) error {
 		if broken && r.Position == bad.Position {
-			return errHiccup
+			return events.ErrDamaged
 		}
 		return nil
 	}
@@ -321,10 +321,10 @@ func TestApplyErrorStops(t *testing.T) {
 	check := func(err error) {
 		t.Helper()
 		var applying *projection.ApplyError
-		if !errors.As(err, &applying) || !errors.Is(err, errHiccup) {
-			t.Fatalf("%v, want an ApplyError of %v", err, errHiccup)
+		if !errors.As(err, &applying) || !errors.Is(err, events.ErrDamaged) {
+			t.Fatalf("%v, want an ApplyError of %v", err, events.ErrDamaged)
 		}
-		want := projection.ApplyError{Projection: "*projection_test.trace", Position: bad.Position, Stream: bad.Stream, Version: bad.Version, Type: bad.Type, Err: errHiccup}
+		want := projection.ApplyError{Projection: "*projection_test.trace", Position: bad.Position, Stream: bad.Stream, Version: bad.Version, Type: bad.Type, Err: events.ErrDamaged}
 		if *applying != want {
 			t.Errorf("%+v, want %+v", *applying, want)
 		}
@@ -344,6 +344,33 @@ func TestApplyErrorStops(t *testing.T) {
 	}
 	p.saw(t, all)
 	other.saw(t, all)
+}
+
+// An error of Apply that may pass does not end Run: the record is tried again, and nothing
+// is lost. It fails when Run returns every ApplyError.
+func TestRunTriesAgain(t *testing.T) {
+	log := fill(t, projtest.NewWorld(1, 2, 300).Records)
+	all := records(t, log)
+	p, failures := &trace{}, 0
+	p.reject = func(r *events.Recorded) error {
+		if r.Position == all[123].Position && failures < 2 {
+			failures++
+			return errHiccup
+		}
+		return nil
+	}
+	r := newRunner(t, projection.RunnerConfig{Log: log, Projections: []projection.Projection{p}, BatchSize: 50})
+	ctx, stop := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- r.Run(ctx) }()
+	if err := r.WaitFor(t.Context(), all[len(all)-1].Position); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if err := <-ran; err != nil || failures != 2 {
+		t.Errorf("Run ended with %v after %d failures", err, failures)
+	}
+	p.saw(t, all)
 }
 
 // An event of a newer library stops the runner with an error that names it.
