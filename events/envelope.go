@@ -137,7 +137,7 @@ func ParseHash(s string) (Hash, error) {
 // Hash is the SHA-256 of the record; the package comment gives the bytes it is
 // taken over. It costs one pass over the data and is computed anew on every call.
 func (r *Recorded) Hash() Hash {
-	var framed [512]byte
+	var framed [1024]byte // most records fit, and cost no allocation
 	b := framed[:0]
 	b = appendField(b, hashDomain)
 	b = appendField(b, string(r.Stream))

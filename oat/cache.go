@@ -40,11 +40,26 @@ func (c *cache) entry(name string) *entry {
 	}
 	e := &entry{name: name, held: make(chan struct{}, 1)}
 	c.entries[name] = c.recent.PushFront(e)
-	if c.recent.Len() > c.size {
-		oldest := c.recent.Remove(c.recent.Back()).(*entry)
-		delete(c.entries, oldest.name)
-	}
 	return e
+}
+
+// settle makes room after a command, and not before it: a name that turned out to be
+// nobody's goes first, so that commands on invented names push nothing out.
+func (c *cache) settle(e *entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e.state == nil || e.state.version == 0 {
+		c.drop(c.entries[e.name])
+	}
+	for c.recent.Len() > c.size {
+		c.drop(c.recent.Back())
+	}
+}
+
+func (c *cache) drop(found *list.Element) {
+	if found != nil {
+		delete(c.entries, c.recent.Remove(found).(*entry).name)
+	}
 }
 
 // lock waits for the entry as long as ctx allows.

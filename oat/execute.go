@@ -49,6 +49,7 @@ func (s *Service) execute(ctx context.Context, by Actor, name string, decide dec
 		return err
 	}
 	defer e.unlock()
+	defer s.cache.settle(e)
 	if err := s.run(ctx, by, e, decide); err != nil {
 		return err
 	}
@@ -99,9 +100,6 @@ func (s *Service) append(ctx context.Context, by Actor, e *entry, now time.Time,
 	stream := events.OrganizationStream(e.name)
 	records, err := s.appendOnce(ctx, stream, e.state.version, batch)
 	if err != nil {
-		if !errors.Is(err, events.ErrConflict) {
-			e.state = nil // whatever happened, the log knows
-		}
 		return fmt.Errorf("record %s: %w", batch[0].Type, err)
 	}
 	for _, r := range records {

@@ -29,12 +29,13 @@ func ExpiresAt(t time.Time) Expiry {
 	return Expiry{text: t.Format(time.RFC3339Nano), at: t, chosen: true}
 }
 
-// ParseExpiry reads an instant in RFC 3339, like "2027-01-31T00:00:00Z". The
-// expiry keeps the very text, and every read model gives it back as it was.
+// ParseExpiry reads an instant in RFC 3339, like "2027-01-31T00:00:00Z". The expiry
+// keeps the very text, and every read model gives it back as it was. The error is
+// [ErrInvalid] and does not repeat the text, which may be anything somebody pasted.
 func ParseExpiry(text string) (Expiry, error) {
 	e, err := recordedExpiry(text)
 	if err != nil || text == "" || loose(text, e.at) {
-		return Expiry{}, fmt.Errorf("expiry %q: want an instant like 2027-01-31T00:00:00Z", clip(text))
+		return Expiry{}, fmt.Errorf("%w: expiry: want an instant like 2027-01-31T00:00:00Z", ErrInvalid)
 	}
 	return e, nil
 }
@@ -72,6 +73,9 @@ func (e Expiry) Time() (time.Time, bool) { return e.at, e.text != "" }
 
 // String is the instant as it was given, and "" for never.
 func (e Expiry) String() string { return e.text }
+
+// MarshalText is [Expiry.String].
+func (e Expiry) MarshalText() ([]byte, error) { return []byte(e.text), nil }
 
 // Reached tells whether a token with this expiry has expired at now.
 func (e Expiry) Reached(now time.Time) bool { return e.text != "" && !now.Before(e.at) }

@@ -133,11 +133,12 @@ func (t *Token) clone() Token {
 }
 
 // ParseTokenID reads a token's id in the one form ids are recorded in: 36
-// characters, lower case.
+// characters, lower case. The error is [ErrInvalid] and does not repeat the text, which
+// may be anything somebody pasted.
 func ParseTokenID(s string) (uuid.UUID, error) {
 	id, err := uuid.Parse(s)
 	if err != nil || len(s) != 36 || id.String() != s {
-		return uuid.Nil, fmt.Errorf("%w: token id %q: want a UUID like 0f8fad5b-d9cb-469f-a165-70867728950e", ErrInvalid, clip(s))
+		return uuid.Nil, fmt.Errorf("%w: token id: want a UUID like 0f8fad5b-d9cb-469f-a165-70867728950e", ErrInvalid)
 	}
 	return id, nil
 }

@@ -142,6 +142,27 @@ func TestOrganizationsThatDoNotFitTheCache(t *testing.T) {
 	d.opens(secret, true)
 }
 
+// TestInventedNamesPushNothingOut fails when cache.entry makes room before it is known
+// whether there is such an organization.
+func TestInventedNamesPushNothingOut(t *testing.T) {
+	var log *tapped
+	d := newDesk(t, tap(&log), func(cfg *oat.Config) { cfg.CacheSize = 1 })
+	token, _ := d.generate()
+	log.onRead = func(r *events.Recorded) error {
+		if r != nil {
+			t.Errorf("version %d of %s was read again", r.Version, r.Stream)
+		}
+		return nil
+	}
+	for i := range 3 {
+		err := d.Service.ChangePlan(t.Context(), alice, oat.ChangePlan{Organization: fmt.Sprint("nobody-", i), Plan: quota.Team})
+		if !errors.Is(err, oat.ErrOrganizationNotFound) {
+			t.Fatal(err)
+		}
+	}
+	must(t, d.Service.Deactivate(t.Context(), alice, oat.Deactivate{Organization: "acme", Token: token.ID}))
+}
+
 // A stream that cannot be read, or holds what nobody understands, stops commands.
 func TestOrganizationThatCannotBeRead(t *testing.T) {
 	var log *tapped
