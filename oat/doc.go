@@ -39,6 +39,12 @@
 // version. If somebody else was quicker, also in another process, it is decided anew.
 // Therefore no interleaving of commands exceeds a limit or edits an inactive token.
 //
+// A service keeps the organizations it worked on last in memory, and where the log has
+// a place for snapshots ([events.Snapshots]) it leaves one of an organization's state
+// every few hundred events, so that a new process need not read a long past. A snapshot
+// is used if the log still holds, unchanged, the record it was made at. It is no proof:
+// who can write to the database can forge one, as they can append events.
+//
 // The time of an event is the clock of the process that wrote it, and no more than
 // that. Order is by version. A clock that is wrong stamps wrong times, and judges
 // expiry wrongly, until it is put right; it cannot damage anything.
