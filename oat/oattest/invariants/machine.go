@@ -249,7 +249,7 @@ func oatTime(w *world) time.Time { return w.processes[0].clock.now().UTC().Trunc
 // snapshotTaken demands that the next command on acme leaves a snapshot.
 func (w *world) snapshotTaken(t rapid.TB) events.Snapshot {
 	p := w.processes[0]
-	for _, plan := range []string{planNone, planTwo} {
+	for _, plan := range []string{planNone, planFour} {
 		w.give(t, p, command{org: acme, by: oat.Actor{Host: "test"}, what: oat.ChangePlan{Organization: acme, Plan: plan}}, new(trouble))
 	}
 	snapshot, err := p.line.LoadSnapshot(context.Background(), "organization/acme")
@@ -322,6 +322,7 @@ func (s *sequential) probe(t *rapid.T) {
 // furnish sees to it that acme has two tokens, one of them inactive.
 func (s *sequential) furnish(t rapid.TB) {
 	p, host := s.processes[0], oat.Actor{Host: "test"}
+	s.give(t, p, command{org: acme, by: host, what: oat.ChangePlan{Organization: acme, Plan: planFour}}, new(trouble))
 	for range 2 {
 		cmd := oat.Generate{Organization: acme, Label: "furnished", Expires: oat.Never(), Resources: repos(acme, 1)}
 		s.give(t, p, command{org: acme, by: host, what: cmd, expiry: expiry{chosen: true}}, new(trouble))
