@@ -77,30 +77,32 @@ func newFleet(tb testing.TB, tokens int, cfg VerifierConfig) *fleet {
 // order, in rounds that take turns. x-baseline is the ratio of their times.
 func BenchmarkVerify(b *testing.B) {
 	for _, tokens := range []int{1_000, 100_000, 1_000_000} {
-		f := newFleet(b, tokens, VerifierConfig{})
-		known := make(map[[32]byte]int, tokens)
-		for i, a := range f.attempts {
-			known[a.Secret.digest()] = i
+		b.Run(fmt.Sprint(tokens), func(b *testing.B) { benchmarkVerify(b, tokens) })
+	}
+}
+
+func benchmarkVerify(b *testing.B, tokens int) {
+	f := newFleet(b, tokens, VerifierConfig{})
+	known := make(map[[32]byte]int, tokens)
+	for i, a := range f.attempts {
+		known[a.Secret.digest()] = i
+	}
+	random := rand.New(rand.NewPCG(1, 1)).Perm(tokens)
+	hot := make([]int, tokens)
+	for i := range hot {
+		hot[i] = random[i%16]
+	}
+	for name, order := range map[string][]int{"random": random, "hot": hot} {
+		baseline := func(i int) bool {
+			_, ok := known[sha256.Sum256(f.attempts[order[i%tokens]].Secret.bytes())]
+			return ok
 		}
-		order := rand.New(rand.NewPCG(1, 1)).Perm(tokens)
-		hot := make([]int, tokens)
-		for i := range hot {
-			hot[i] = order[i%16]
+		verify := func(i int) bool {
+			_, err := f.verifier.Verify(context.Background(), f.attempts[order[i%tokens]])
+			return err == nil
 		}
-		for name, order := range map[string][]int{"random": order, "hot": hot} {
-			baseline := func(i int) bool {
-				_, ok := known[sha256.Sum256(f.attempts[order[i%tokens]].Secret.bytes())]
-				return ok
-			}
-			verify := func(i int) bool {
-				_, err := f.verifier.Verify(context.Background(), f.attempts[order[i%tokens]])
-				return err == nil
-			}
-			b.Run(fmt.Sprintf("%d/%s/serial", tokens, name), func(b *testing.B) { compare(b, 1, baseline, verify) })
-			b.Run(fmt.Sprintf("%d/%s/parallel", tokens, name), func(b *testing.B) {
-				compare(b, runtime.GOMAXPROCS(0), baseline, verify)
-			})
-		}
+		b.Run(name+"/serial", func(b *testing.B) { compare(b, 1, baseline, verify) })
+		b.Run(name+"/parallel", func(b *testing.B) { compare(b, runtime.GOMAXPROCS(0), baseline, verify) })
 	}
 }
 

@@ -24,7 +24,8 @@ type LastUsed struct {
 	feed
 	organizations map[string]*stream
 	tokens        table[usage]
-	ids           []uuid.UUID // of the record in hand; kept to save allocations
+	ids           []uuid.UUID          // of the record in hand; kept to save allocations
+	seen          map[attempt]*attempt // to be shared
 }
 
 // Usage is the use of one token. A span is zero when there was no such attempt.
@@ -49,7 +50,7 @@ type attempt struct{ cause, address, userAgent string }
 
 // NewLastUsed knows of no use, at position 0.
 func NewLastUsed() *LastUsed {
-	return &LastUsed{organizations: make(map[string]*stream), tokens: newTable[usage]()}
+	return &LastUsed{organizations: make(map[string]*stream), tokens: newTable[usage](), seen: make(map[attempt]*attempt)}
 }
 
 // Apply implements [Projection].
@@ -103,8 +104,8 @@ func (l *LastUsed) used(organization string, r *events.Recorded) error {
 	}
 	for i, id := range l.ids {
 		if u := l.tokens.get(tokenKey{o.number, id}); u != nil {
-			u.accepted.merge(uses[i].Accepted)
-			u.refused.merge(uses[i].Refused)
+			l.merge(&u.accepted, uses[i].Accepted)
+			l.merge(&u.refused, uses[i].Refused)
 		}
 	}
 	return nil
@@ -112,34 +113,39 @@ func (l *LastUsed) used(organization string, r *events.Recorded) error {
 
 // merge adds a span. Neither the order of spans nor how they are grouped makes a
 // difference.
-func (a *attempts) merge(span *events.UseSpan) {
+func (l *LastUsed) merge(a *attempts, span *events.UseSpan) {
 	if span == nil || span.Count < 1 {
 		return
 	}
 	first, last := span.First.UnixMicro(), span.Last.UnixMicro()
 	if a.latest == nil {
-		*a = attempts{first, last, span.Count, remember(span)}
+		*a = attempts{first, last, span.Count, l.remember(span)}
 		return
 	}
 	a.first = min(a.first, first)
 	a.count += span.Count
-	if last < a.last || last == a.last && !a.latest.tells(span) {
-		return
-	}
-	a.last = last
-	if !a.latest.is(span) {
-		a.latest = remember(span)
+	if last > a.last || last == a.last && a.latest.tells(span) {
+		a.last, a.latest = last, l.remember(span)
 	}
 }
 
-// remember copies what is kept of a span, because its strings share memory with the
-// whole event they came in.
-func remember(span *events.UseSpan) *attempt {
-	return &attempt{strings.Clone(span.Cause), strings.Clone(span.Address), strings.Clone(span.UserAgent)}
-}
+// maxSeen bounds how many attempts are kept to be shared.
+const maxSeen = 4096
 
-func (a *attempt) is(span *events.UseSpan) bool {
-	return a.address == span.Address && a.userAgent == span.UserAgent && a.cause == span.Cause
+// remember is what is kept of a span. It is a copy, because the span's strings share
+// memory with the whole event they came in, and most tokens share it, because most are
+// used by the same few programs from the same few places.
+func (l *LastUsed) remember(span *events.UseSpan) *attempt {
+	said := attempt{span.Cause, span.Address, span.UserAgent}
+	if known, ok := l.seen[said]; ok {
+		return known
+	}
+	if len(l.seen) >= maxSeen {
+		clear(l.seen)
+	}
+	said = attempt{strings.Clone(said.cause), strings.Clone(said.address), strings.Clone(said.userAgent)}
+	l.seen[said] = &said
+	return &said
 }
 
 // tells decides for or against span, of the same moment, so that every reader keeps the

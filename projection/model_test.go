@@ -362,7 +362,7 @@ func count(name, planName string, plan quota.Plan, list []projection.Token) proj
 }
 
 // I4, second half: last used equals the maximum of all recorded uses. To see it
-// fail, let attempts.merge take the latest span when it is not later, or leave the
+// fail, let LastUsed.merge take the latest span when it is not later, or leave the
 // first attempt as it was, or let LastUsed.fold keep a deleted token.
 func TestLastUsedAgreesWithModel(t *testing.T) {
 	w := randomWorld(t, 3, 1500)
