@@ -2,6 +2,7 @@ package oat
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"math"
@@ -142,11 +143,12 @@ func (v *Verifier) Verify(ctx context.Context, a Attempt) (Grant, error) {
 		v.logRefusal(ctx, slog.LevelDebug, causeService, &a, uuid.Nil)
 		return Grant{}, ErrUnsupportedService
 	}
-	if !checksumFits(a.Secret.bytes()) {
+	secret := a.Secret.bytes()
+	if !checksumFits(secret) {
 		v.logRefusal(ctx, slog.LevelDebug, causeMalformed, &a, uuid.Nil)
 		return Grant{}, ErrRefused
 	}
-	digest := a.Secret.digest()
+	digest := events.Hash(sha256.Sum256(secret))
 	now, fresh := v.fresh()
 	if !fresh {
 		v.logRefusal(ctx, slog.LevelWarn, causeStale, &a, uuid.Nil)
