@@ -102,8 +102,9 @@ func (s *Service) append(ctx context.Context, by Actor, e *entry, now time.Time,
 	if err != nil {
 		return fmt.Errorf("record %s: %w", batch[0].Type, err)
 	}
-	for _, r := range records {
-		if err := e.state.apply(r); err != nil {
+	for i := range records {
+		// In place, so that the verifier finds the payload decoded.
+		if err := e.state.apply(&records[i]); err != nil {
 			e.state = nil
 			return err
 		}
@@ -159,7 +160,7 @@ func (s *Service) refresh(ctx context.Context, e *entry) error {
 	}
 	for r, err := range s.cfg.Log.ReadStream(ctx, events.OrganizationStream(e.name), e.state.version) {
 		if err == nil {
-			err = e.state.apply(r)
+			err = e.state.apply(&r)
 		}
 		if err != nil {
 			e.state = nil

@@ -42,7 +42,7 @@ func newOrganization(name string) *organization {
 
 // apply folds the next record into the state. After an error the state is of no
 // more use.
-func (o *organization) apply(r events.Recorded) error {
+func (o *organization) apply(r *events.Recorded) error {
 	if r.Version != o.version+1 {
 		return fmt.Errorf("%w: %s: version %d follows %d", events.ErrDamaged, r.Stream, r.Version, o.version)
 	}
@@ -50,10 +50,10 @@ func (o *organization) apply(r events.Recorded) error {
 	if err != nil {
 		return err
 	}
-	if err := o.fold(&r, payload); err != nil {
+	if err := o.fold(r, payload); err != nil {
 		return fmt.Errorf("%w: %s version %d: %v", events.ErrDamaged, r.Stream, r.Version, err)
 	}
-	o.version, o.last = r.Version, r
+	o.version, o.last = r.Version, *r
 	return nil
 }
 

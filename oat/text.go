@@ -23,6 +23,17 @@ const (
 // textProblem says what keeps s from being a text of minimum to maximum characters
 // without control characters; "" when nothing does.
 func textProblem(s string, minimum, maximum int) string {
+	return characterProblem(s, minimum, maximum, unicode.IsControl)
+}
+
+// proseProblem is textProblem for a text of several lines, which may be missing.
+func proseProblem(s string, maximum int) string {
+	return characterProblem(s, 0, maximum, func(r rune) bool {
+		return unicode.IsControl(r) && r != '\n' && r != '\r' && r != '\t'
+	})
+}
+
+func characterProblem(s string, minimum, maximum int, forbidden func(rune) bool) string {
 	switch n := utf8.RuneCountInString(s); {
 	case !utf8.ValidString(s):
 		return "is not valid UTF-8"
@@ -30,15 +41,10 @@ func textProblem(s string, minimum, maximum int) string {
 		return "is required"
 	case n > maximum:
 		return fmt.Sprintf("has %d characters, at most %d are allowed", n, maximum)
-	case strings.ContainsFunc(s, unicode.IsControl):
+	case strings.ContainsFunc(s, forbidden):
 		return "must not contain control characters"
 	}
 	return ""
-}
-
-// proseProblem is textProblem for a text of several lines.
-func proseProblem(s string, maximum int) string {
-	return textProblem(strings.NewReplacer("\n", " ", "\r", " ", "\t", " ").Replace(s), 0, maximum)
 }
 
 // organizationProblem says what keeps name from naming an organization.
