@@ -158,10 +158,10 @@ func difference(a, b string) string {
 //
 //   - projection/counts.go, delete: without o.inactive--
 //   - projection/lastused.go, merge: the span that comes last is taken for the latest
-//   - oat/recorder.go, appendOne: uses that could not be appended are not put back
+//   - oat/flush.go, appendEvent: uses that could not be appended are not put back
 //   - the same: uses are put back when it is unknown whether they were appended
 //   - oat/recorder.go, cell.add: the use that comes last is taken for the latest
-//   - oat/recorder.go, span.merge: the first use of what is put back is forgotten
+//   - oat/flush.go, span.merge: the first use of what is put back is forgotten
 func countsAndLastUsed(t *testing.T, h Harness) {
 	t.Run("sequential", func(t *testing.T) {
 		check(t, h, 80, func(rt *rapid.T) {
