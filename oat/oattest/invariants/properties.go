@@ -248,7 +248,7 @@ func (s *sequential) verifyNewest(t rapid.TB, p *process) {
 //     secret where somebody exchanged user name and password
 //   - oat/service.go, Generate: a part of the secret in the correlation
 func secrets(t *testing.T, h Harness) {
-	check(t, h, 12, func(rt *rapid.T) {
+	check(t, h, 8, func(rt *rapid.T) {
 		w := newWorld(t, rt, h, 2)
 		w.recording, w.ears.open = true, true
 		s := sequence(w, rt)
@@ -310,7 +310,7 @@ func (s *sequential) listen(t *rapid.T) {
 //   - oat/execute.go, run: a refusal is believed without looking into the log
 func acknowledged(t *testing.T, h Harness) {
 	t.Run("sequential", func(t *testing.T) {
-		check(t, h, 100, func(rt *rapid.T) {
+		check(t, h, 80, func(rt *rapid.T) {
 			s := sequence(newWorld(t, rt, h, 3), rt)
 			s.troubled = 1
 			actions := s.actions("register", "change plan", "add owner", "remove owner", "owners", "generate", "generate", "edit", "deactivate", "delete", "reopen", "clocks")
