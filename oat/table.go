@@ -47,11 +47,12 @@ var tombstone = new(credential)
 
 const minSlots = 16
 
-func newTable(hash func(*credential) uint64) *table {
-	t := &table{hash: hash}
+// init makes an empty table of t. A table is part of what it serves, which spares a
+// reader the way over a pointer.
+func (t *table) init(hash func(*credential) uint64) {
 	slots := make([]slot, minSlots)
 	t.slots.Store(&slots)
-	return t
+	t.hash = hash
 }
 
 func digestHash(d *events.Hash) uint64 { return binary.LittleEndian.Uint64(d[:8]) }

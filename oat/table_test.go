@@ -174,3 +174,9 @@ func TestTableIsReadWhileItGrows(t *testing.T) {
 	done.Store(true)
 	wg.Wait()
 }
+
+func newTable(hash func(*credential) uint64) *table {
+	t := new(table)
+	t.init(hash)
+	return t
+}

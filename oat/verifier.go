@@ -79,8 +79,8 @@ type Verifier struct {
 	confirmed   atomic.Int64 // nanoseconds since 1970, or neverConfirmed
 	followDelay atomic.Int64 // nanoseconds
 
-	digests *table
-	tokens  *table
+	digests table
+	tokens  table
 
 	mu       sync.Mutex // for all that follows, and for changing the tables
 	tenants  map[string]*tenant
@@ -119,14 +119,14 @@ func NewVerifier(cfg VerifierConfig) *Verifier {
 		cfg:         cfg,
 		unsupported: make(map[string]bool),
 		clock:       clock{now: cfg.Now},
-		digests:     newTable(func(c *credential) uint64 { return digestHash(&c.digest) }),
-		tokens:      newTable(func(c *credential) uint64 { return tokenHash(&c.token) }),
 		tenants:     make(map[string]*tenant),
 	}
 	for _, service := range cfg.UnsupportedServices {
 		v.unsupported[strings.ToLower(service)] = true
 	}
 	v.confirmed.Store(neverConfirmed)
+	v.digests.init(func(c *credential) uint64 { return digestHash(&c.digest) })
+	v.tokens.init(func(c *credential) uint64 { return tokenHash(&c.token) })
 	v.clock.set()
 	return v
 }
@@ -226,11 +226,10 @@ func (c *credential) refuses(organization string, now int64) string {
 // it. A clock that went back makes the verifier unsure until the next confirmation.
 func (v *Verifier) fresh() (now int64, fresh bool) {
 	// In this order: a confirmation that comes in between must not look as if it
-	// came from the future.
+	// came from the future, which as an unsigned age is far too old.
 	confirmed := v.confirmed.Load()
 	now = v.clock.read()
-	age := now - confirmed
-	return now, 0 <= age && age <= int64(v.cfg.MaxStaleness)
+	return now, uint64(now-confirmed) <= uint64(v.cfg.MaxStaleness)
 }
 
 func (v *Verifier) logRefusal(ctx context.Context, level slog.Level, cause string, a *Attempt, token uuid.UUID) {
