@@ -224,11 +224,11 @@ func (c *credential) refuses(organization string, now int64) string {
 
 // fresh is the time, and whether the end of the log was seen recently enough before
 // it. A clock that went back makes the verifier unsure until the next confirmation.
-func (v *Verifier) fresh() (now int64, fresh bool) {
+func (v *Verifier) fresh() (int64, bool) {
 	// In this order: a confirmation that comes in between must not look as if it
 	// came from the future, which as an unsigned age is far too old.
 	confirmed := v.confirmed.Load()
-	now = v.clock.read()
+	now := v.clock.read()
 	return now, uint64(now-confirmed) <= uint64(v.cfg.MaxStaleness)
 }
 
