@@ -21,8 +21,8 @@ import (
 // owners are the host's (Config.Owners), Owners stays empty.
 type Register struct {
 	Organization string
-	Plan         string // a name from Config.Plans, or "" for none
-	Owners       []string
+	Plan         string   // a name from Config.Plans, or "" for none
+	Owners       []string // at most MaxOwners; more can be added afterwards
 }
 
 // ChangePlan moves an organization to another plan. Tokens stay as they are.
@@ -82,6 +82,10 @@ func (c Register) decide(o *organization, plans quota.Plans, hostOwners bool) ([
 	}
 	if len(c.Owners) > 0 && hostOwners {
 		problems.add("owners", ErrHostOwners.Error())
+	}
+	if len(c.Owners) > MaxOwners {
+		problems.add("owners", fmt.Sprintf("%d are given, at most %d can be registered at once", len(c.Owners), MaxOwners))
+		return nil, problems
 	}
 	for i, owner := range c.Owners {
 		field := fmt.Sprintf("owners[%d]", i)

@@ -3,6 +3,7 @@ package oat_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -261,4 +262,20 @@ func TestOwnersKeptByTheHost(t *testing.T) {
 	for _, command := range d.management(alice, "acme", token.ID) {
 		d.refuses(oat.ErrNotOwner, command.give)
 	}
+}
+
+// TestManyOwners fails when Register takes more owners than fit an event.
+func TestManyOwners(t *testing.T) {
+	d := newDesk(t)
+	owners := make([]string, oat.MaxOwners+1)
+	for i := range owners {
+		owners[i] = strings.Repeat("\U0001F511", 250) + fmt.Sprintf("%04d", i)
+	}
+	register := func(n int) error {
+		return d.Service.Register(t.Context(), alice, oat.Register{Organization: "globex", Plan: quota.Team, Owners: owners[:n]})
+	}
+	if err := register(len(owners)); !errors.Is(err, oat.ErrInvalid) {
+		t.Errorf("%d owners: %v", len(owners), err)
+	}
+	must(t, register(oat.MaxOwners))
 }

@@ -13,6 +13,7 @@ const (
 	MaxDescription  = 200
 	MaxOrganization = 64
 	MaxRepository   = 255 // of "ORG/REPO", in bytes
+	MaxOwners       = 100 // in one Register, which is one event of bounded size
 
 	// These fit into [events.MaxText] bytes whatever the characters are, a user's
 	// also with the "host:" before it.
