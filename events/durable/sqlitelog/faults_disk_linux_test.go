@@ -15,12 +15,22 @@ import (
 	"github.com/oatmill/oatmill/events/durable/sqlitelog"
 )
 
+// missing skips the test where somebody tries it out, and fails it where all checks must
+// have been made.
+func missing(t *testing.T, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
+}
+
 // mount gives the test a small disk of its own.
 func mount(t *testing.T) string {
 	t.Helper()
 	folder := t.TempDir()
 	if err := syscall.Mount("oatmill", folder, "tmpfs", 0, "size=4m"); err != nil {
-		t.Skipf("needs the right to mount a tmpfs, as root has it: %v", err)
+		missing(t, "needs the right to mount a tmpfs: run as root (%v)", err)
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(folder, 0); err != nil {
@@ -80,7 +90,7 @@ func TestReadOnlyFileSystem(t *testing.T) {
 	fill(t, log, 10, 1)
 	mustClose(t, log)
 	if err := syscall.Mount("oatmill", folder, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
-		t.Skipf("needs the right to remount: %v", err)
+		missing(t, "needs the right to remount a tmpfs: run as root (%v)", err)
 	}
 	_, err := refused(t, path)
 	if !strings.Contains(err.Error(), "read-only") || errors.Is(err, events.ErrDamaged) {
