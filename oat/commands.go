@@ -50,6 +50,10 @@ type Generate struct {
 	Description  string // optional, at most MaxDescription characters
 	Expires      Expiry // in the future, or Never()
 	Resources    []Resource
+	// Once makes at most one token of the actor's Correlation, which names the
+	// request: a request that is repeated because its answer was lost is refused with
+	// ErrRepeated while the token exists.
+	Once bool
 }
 
 // Edit changes what is not nil, on an active token.
@@ -59,6 +63,9 @@ type Edit struct {
 	Label        *string
 	Description  *string
 	Resources    []Resource // replaces the whole list; nil leaves it
+	// Version is the Version of the token that the edit was made on. If the token has
+	// changed since, the edit is refused with ErrChanged. 0 edits whatever there is.
+	Version events.Version
 }
 
 // Deactivate ends an active token's use for good. What is left is to delete it.
@@ -140,8 +147,9 @@ func (c RemoveOwner) decide(o *organization, hostOwners bool) ([]events.Payload,
 	return []events.Payload{&events.OrganizationOwnerRemoved{Owner: c.Owner}}, nil
 }
 
-// decide takes the id and the digest that the token gets if it is generated.
-func (c Generate) decide(o *organization, plans quota.Plans, now time.Time, id uuid.UUID, digest events.Hash) ([]events.Payload, error) {
+// decide takes the id and the digest that the token gets if it is generated, and the
+// actor's correlation.
+func (c Generate) decide(o *organization, plans quota.Plans, now time.Time, id uuid.UUID, digest events.Hash, correlation string) ([]events.Payload, error) {
 	plan := plans[o.plan]
 	if !plan.HasTokens() {
 		return nil, fmt.Errorf("%w: %s is on %q", ErrNoTokens, o.name, o.plan)
@@ -157,8 +165,16 @@ func (c Generate) decide(o *organization, plans quota.Plans, now time.Time, id u
 		problems.add("expires_at", fmt.Sprintf("%s is beyond the year 9999", c.Expires))
 	}
 	problems = append(problems, resourceProblems(o.name, c.Resources)...)
+	if c.Once && correlation == "" {
+		problems.add("correlation", "is required for a token that is generated once")
+	}
 	if err := problems.orNil(); err != nil {
 		return nil, err
+	}
+	if c.Once {
+		if err := o.repeated(correlation); err != nil {
+			return nil, err
+		}
 	}
 	if err := plan.Check(len(o.tokens)); err != nil {
 		return nil, err
@@ -173,6 +189,9 @@ func (c Edit) decide(o *organization, now time.Time) ([]events.Payload, error) {
 	t, err := o.editable(c.Token, now)
 	if err != nil {
 		return nil, err
+	}
+	if c.Version != 0 && c.Version != t.Version {
+		return nil, ErrChanged
 	}
 	if c.Label != nil {
 		label := strings.TrimSpace(*c.Label)
@@ -234,6 +253,16 @@ func (o *organization) editable(id uuid.UUID, now time.Time) (*Token, error) {
 		return nil, ErrExpired
 	}
 	return t, nil
+}
+
+// repeated tells of the token that came of the same request.
+func (o *organization) repeated(correlation string) error {
+	for id, t := range o.tokens {
+		if t.Correlation == correlation {
+			return &RepeatedError{Token: id}
+		}
+	}
+	return nil
 }
 
 // fieldProblems checks the texts that are given.

@@ -51,6 +51,7 @@ func TestEditRecordsWhatChanged(t *testing.T) {
 			if test.want.Resources != nil {
 				token.Resources = test.want.Resources
 			}
+			token.Version++
 			if diff := cmp.Diff(token, edited, sameToken()); diff != "" {
 				t.Errorf("returned (-want +got):\n%s", diff)
 			}

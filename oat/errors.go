@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/google/uuid"
 )
 
 // What a command is refused with, beside [quota.ErrExceeded]. A refused command
@@ -54,6 +56,13 @@ var (
 	// ErrActive means that the token must be deactivated before it is deleted
 	// (Config.RequireInactiveToDelete).
 	ErrActive = errors.New("token is active and must be deactivated before it is deleted")
+
+	// ErrChanged means that the token was changed after the version an edit was made on.
+	ErrChanged = errors.New("token was changed meanwhile")
+
+	// ErrRepeated means that a token came of the same request before. It comes as a
+	// [*RepeatedError].
+	ErrRepeated = errors.New("token was generated already")
 
 	// ErrBusy means that other writers kept changing the organization while the
 	// command was decided. The command may be given again.
@@ -124,3 +133,13 @@ func (e ValidationErrors) orNil() error {
 	}
 	return e
 }
+
+// RepeatedError names the token that a repeated request made when it came first.
+type RepeatedError struct {
+	Token uuid.UUID
+}
+
+func (e *RepeatedError) Error() string { return fmt.Sprintf("%v: %s", ErrRepeated, e.Token) }
+
+// Is matches [ErrRepeated].
+func (e *RepeatedError) Is(target error) bool { return target == ErrRepeated }

@@ -59,7 +59,7 @@ func TestGenerateRecordsWhatWasAsked(t *testing.T) {
 	}
 	returned := oat.Token{
 		ID: token.ID, Organization: "acme", Label: "CI für das Büro", Description: cmd.Description,
-		CreatedBy: "alice", CreatedAt: events.Instant(d.Clock.Now()), Expires: cmd.Expires, Resources: cmd.Resources, Active: true,
+		CreatedBy: "alice", CreatedAt: events.Instant(d.Clock.Now()), Expires: cmd.Expires, Resources: cmd.Resources, Active: true, Version: 2,
 	}
 	if diff := cmp.Diff(returned, token, sameToken()); diff != "" {
 		t.Errorf("returned (-want +got):\n%s", diff)

@@ -134,7 +134,8 @@ func (s *Service) RemoveOwner(ctx context.Context, by Actor, cmd RemoveOwner) er
 
 // Generate makes a token and returns it with its secret, which nobody can get
 // again. Refused with [ErrInvalid], [ErrNoTokens], [quota.ErrExceeded],
-// [ErrNotOwner] and [ErrOrganizationNotFound].
+// [ErrNotOwner], [ErrOrganizationNotFound] and, where Generate.Once is set,
+// [ErrRepeated].
 //
 // An error that is [events.ErrUnknownOutcome] leaves open whether there is such a
 // token now. Its secret is lost in any case; a token that nobody holds can be found
@@ -150,7 +151,7 @@ func (s *Service) Generate(ctx context.Context, by Actor, cmd Generate) (Token, 
 	}
 	var token Token
 	err = s.manage(ctx, by, cmd.Organization, func(o *organization, now time.Time) ([]events.Payload, error) {
-		return cmd.decide(o, s.cfg.Plans, now, id, secret.digest())
+		return cmd.decide(o, s.cfg.Plans, now, id, secret.digest(), by.Correlation)
 	}, func(o *organization) { token = o.tokens[id].clone() })
 	if err != nil {
 		return Token{}, Secret{}, err
@@ -160,7 +161,8 @@ func (s *Service) Generate(ctx context.Context, by Actor, cmd Generate) (Token, 
 
 // Edit changes a token's label, description or access, and returns the token as it
 // is then. Refused with [ErrInvalid], [ErrInactive], [ErrExpired],
-// [ErrTokenNotFound], [ErrNotOwner] and [ErrOrganizationNotFound].
+// [ErrTokenNotFound], [ErrNotOwner], [ErrOrganizationNotFound] and, where Edit.Version
+// is set, [ErrChanged].
 func (s *Service) Edit(ctx context.Context, by Actor, cmd Edit) (Token, error) {
 	var token Token
 	err := s.manage(ctx, by, cmd.Organization, func(o *organization, now time.Time) ([]events.Payload, error) {
@@ -185,6 +187,16 @@ func (s *Service) Delete(ctx context.Context, by Actor, cmd Delete) error {
 		return cmd.decide(o, now, s.cfg.RequireInactiveToDelete)
 	}, nil)
 }
+
+// Authorize tells whether the actor may manage the organization, as of what the log
+// holds now: nil, or what a command would be refused with, ErrNotOwner or
+// [ErrOrganizationNotFound]. It is for showing what commands do not show.
+func (s *Service) Authorize(ctx context.Context, by Actor, organization string) error {
+	return s.manage(ctx, by, organization, confirmed, nil)
+}
+
+// confirmed is the decision that there is nothing to do.
+func confirmed(*organization, time.Time) ([]events.Payload, error) { return nil, nil }
 
 // manage carries out a command on an organization that must exist, for an actor who
 // must be allowed to manage it. Someone who is not learns nothing else.

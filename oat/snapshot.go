@@ -18,7 +18,7 @@ import (
 // It is used only if the log still holds the record it was made at, unchanged.
 
 const (
-	snapshotFormat = "oatmill.organization.v1"
+	snapshotFormat = "oatmill.organization.v2"
 	// snapshotEvery is how many events a stream grows by between snapshots; large
 	// organizations wait longer, so that writing them stays a small part of the work.
 	snapshotEvery = 500
@@ -31,14 +31,16 @@ type organizationSnapshot struct {
 }
 
 type tokenSnapshot struct {
-	ID          string     `json:"id"`
-	Label       string     `json:"label"`
-	Description string     `json:"description,omitempty"`
-	CreatedBy   string     `json:"created_by"`
-	CreatedAt   time.Time  `json:"created_at"`
-	ExpiresAt   string     `json:"expires_at,omitempty"`
-	Resources   []Resource `json:"resources"`
-	Active      bool       `json:"active"`
+	ID          string         `json:"id"`
+	Label       string         `json:"label"`
+	Description string         `json:"description,omitempty"`
+	CreatedBy   string         `json:"created_by"`
+	CreatedAt   time.Time      `json:"created_at"`
+	ExpiresAt   string         `json:"expires_at,omitempty"`
+	Resources   []Resource     `json:"resources"`
+	Active      bool           `json:"active"`
+	Version     events.Version `json:"version"`
+	Correlation string         `json:"correlation,omitempty"`
 }
 
 // saveSnapshot keeps the entry's state beside the log now and then. Its failure
@@ -107,6 +109,7 @@ func (o *organization) encode() ([]byte, error) {
 		state.Tokens = append(state.Tokens, tokenSnapshot{
 			ID: id.String(), Label: t.Label, Description: t.Description, CreatedBy: t.CreatedBy, CreatedAt: t.CreatedAt,
 			ExpiresAt: t.Expires.String(), Resources: t.Resources, Active: t.Active,
+			Version: t.Version, Correlation: t.Correlation,
 		})
 	}
 	data, err := json.Marshal(state)
@@ -145,6 +148,7 @@ func (o *organization) decode(data []byte) error {
 		o.tokens[id] = &Token{
 			ID: id, Organization: o.name, Label: t.Label, Description: t.Description, CreatedBy: t.CreatedBy,
 			CreatedAt: t.CreatedAt, Expires: expires, Resources: t.Resources, Active: t.Active,
+			Version: t.Version, Correlation: t.Correlation,
 		}
 	}
 	return nil

@@ -134,7 +134,7 @@ func TestSnapshotsThatAreNotUsed(t *testing.T) {
 		"an expiry that is none": func(s *events.Snapshot) {
 			s.Data = sealed(`{"tokens":[{"id":"` + elsewhere.token() + `","expires_at":"soon"}]}`)
 		},
-		"of a foreign format":         func(s *events.Snapshot) { s.Format = "oatmill.organization.v2" },
+		"of a foreign format":         func(s *events.Snapshot) { s.Format = "oatmill.organization.v1" },
 		"of no format":                func(s *events.Snapshot) { s.Format = "" },
 		"ahead of the log":            func(s *events.Snapshot) { s.Head.Version += 1000 },
 		"ahead of all logs":           func(s *events.Snapshot) { s.Head.Version = 1<<63 - 1 },
