@@ -43,6 +43,29 @@ func (c *cache) entry(name string) *entry {
 	return e
 }
 
+// known is a copy of what is in memory of an organization, nil when there is nothing
+// or somebody works on it. It does not wait: who asks may hold, inside a transaction,
+// what that somebody waits for.
+func (c *cache) known(name string) *organization {
+	c.mu.Lock()
+	found, ok := c.entries[name]
+	c.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	e := found.Value.(*entry)
+	select {
+	case e.held <- struct{}{}:
+		defer e.unlock()
+	default:
+		return nil
+	}
+	if e.state == nil {
+		return nil
+	}
+	return e.state.clone()
+}
+
 // settle makes room after a command, and not before it: a name that turned out to be
 // nobody's goes first, so that commands on invented names push nothing out.
 func (c *cache) settle(e *entry) {

@@ -141,7 +141,7 @@ func (s *Service) appendOnce(ctx context.Context, stream events.StreamID, expect
 func (s *Service) envelopes(by Actor, now time.Time, payloads []events.Payload) ([]events.Envelope, error) {
 	batch := make([]events.Envelope, len(payloads))
 	for i, payload := range payloads {
-		id, err := ulid.New(ulid.Timestamp(now), &s.random)
+		id, err := ulid.New(ulid.Timestamp(now), s.random)
 		if err != nil {
 			return nil, fmt.Errorf("event id: %w", err)
 		}
@@ -155,6 +155,9 @@ func (s *Service) envelopes(by Actor, now time.Time, payloads []events.Payload) 
 
 // refresh folds into the entry's state what the log holds beyond it.
 func (s *Service) refresh(ctx context.Context, e *entry) error {
+	if e.state == nil && s.outer != nil {
+		e.state = s.outer.cache.known(e.name)
+	}
 	if e.state == nil {
 		e.state = s.loadSnapshot(ctx, e)
 	}

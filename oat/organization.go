@@ -44,6 +44,18 @@ func newOrganization(name string) *organization {
 	return &organization{name: name, tokens: make(map[uuid.UUID]*Token)}
 }
 
+// clone is a copy whose changes the original does not see.
+func (o *organization) clone() *organization {
+	c := *o
+	c.owners = slices.Clone(o.owners)
+	c.tokens = make(map[uuid.UUID]*Token, len(o.tokens))
+	for id, t := range o.tokens {
+		token := *t // its resources are replaced and never changed
+		c.tokens[id] = &token
+	}
+	return &c
+}
+
 // apply folds the next record into the state. After an error the state is of no
 // more use.
 func (o *organization) apply(r *events.Recorded) error {

@@ -65,8 +65,9 @@ type Owners interface {
 // can end with [events.ErrUnknownOutcome] or another error of the log.
 type Service struct {
 	cfg    Config
-	random lockedReader
+	random *lockedReader
 	cache  *cache
+	outer  *Service // of a service within a transaction: the one it was made of
 }
 
 // New is a service over cfg.Log. The error says what is wrong with cfg.
@@ -98,7 +99,23 @@ func New(cfg Config) (*Service, error) {
 	if cfg.CacheSize <= 0 {
 		cfg.CacheSize = 10_000
 	}
-	return &Service{cfg: cfg, random: lockedReader{r: cfg.Rand}, cache: newCache(cfg.CacheSize)}, nil
+	return &Service{cfg: cfg, random: &lockedReader{r: cfg.Rand}, cache: newCache(cfg.CacheSize)}, nil
+}
+
+// Within is the service for commands inside a transaction of the host: they are decided
+// on and appended through log, a view of this service's log from inside the transaction,
+// like the one of pglog.Log.Tx. It is for one transaction and one goroutine, and ends
+// with it. A host's own answer to who the owners are is still asked outside.
+//
+// What a command appends holds once the host has committed, and never if it rolls back.
+// The verifier therefore does not know of it before its runner has followed the log
+// there, which a projection.Runner's WaitFor waits for; a secret must not be handed out
+// before the commit. In between, this service's other commands wait for the log as
+// long as the transaction holds it.
+func (s *Service) Within(log events.Log) *Service {
+	inner := &Service{cfg: s.cfg, random: s.random, cache: newCache(s.cfg.CacheSize), outer: s}
+	inner.cfg.Log, inner.cfg.Verifier = log, nil
+	return inner
 }
 
 // Register makes an organization known. Refused with [ErrExists] and [ErrInvalid].
@@ -141,11 +158,11 @@ func (s *Service) RemoveOwner(ctx context.Context, by Actor, cmd RemoveOwner) er
 // token now. Its secret is lost in any case; a token that nobody holds can be found
 // by its label and deleted.
 func (s *Service) Generate(ctx context.Context, by Actor, cmd Generate) (Token, Secret, error) {
-	id, err := uuid.NewRandomFromReader(&s.random)
+	id, err := uuid.NewRandomFromReader(s.random)
 	if err != nil {
 		return Token{}, Secret{}, fmt.Errorf("generate token: id: %w", err)
 	}
-	secret, err := generateSecret(&s.random, s.cfg.Prefix)
+	secret, err := generateSecret(s.random, s.cfg.Prefix)
 	if err != nil {
 		return Token{}, Secret{}, err
 	}

@@ -1,0 +1,170 @@
+package oat_test
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"testing"
+
+	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/memlog"
+	"github.com/oatmill/oatmill/oat"
+)
+
+// transaction is a view of a log from inside a transaction: it shows what the log holds
+// and what it will hold after the commit. It is for the tests of what a service does
+// with such a view; real ones are tested where the databases are.
+type transaction struct {
+	events.Log
+	pending []events.Recorded
+	reads   int // records that were read
+}
+
+func (tx *transaction) Append(ctx context.Context, stream events.StreamID, expected events.Version, batch ...events.Envelope) ([]events.Recorded, error) {
+	var head events.Head
+	for r, err := range tx.all(ctx, stream, 0) {
+		if err != nil {
+			return nil, err
+		}
+		head = events.Head{Version: r.Version, Hash: r.Hash()}
+	}
+	if head.Version != expected {
+		return nil, &events.ConflictError{Stream: stream, Expected: expected, Actual: head.Version}
+	}
+	records, _ := events.Seal(stream, head, batch)
+	tx.pending = append(tx.pending, records...)
+	return records, nil
+}
+
+func (tx *transaction) ReadStream(ctx context.Context, stream events.StreamID, after events.Version) iter.Seq2[events.Recorded, error] {
+	return func(yield func(events.Recorded, error) bool) {
+		for r, err := range tx.all(ctx, stream, after) {
+			tx.reads++
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
+func (tx *transaction) all(ctx context.Context, stream events.StreamID, after events.Version) iter.Seq2[events.Recorded, error] {
+	return func(yield func(events.Recorded, error) bool) {
+		for r, err := range tx.Log.ReadStream(ctx, stream, after) {
+			if !yield(r, err) {
+				return
+			}
+		}
+		for _, r := range tx.pending {
+			if r.Stream == stream && r.Version > after && !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+// commit appends what the transaction held.
+func (tx *transaction) commit(t *testing.T) {
+	t.Helper()
+	for _, r := range tx.pending {
+		_, err := tx.Log.Append(t.Context(), r.Stream, r.Version-1, r.Envelope)
+		must(t, err)
+	}
+}
+
+// onlyLog hides the optional abilities of a log, as a view inside a transaction does.
+type onlyLog struct{ events.Log }
+
+// Commands inside a transaction build on each other, and nothing outside knows of them
+// before the commit. Breaks when Within keeps the verifier, the cache or the log of the
+// service it is made of.
+func TestWithin(t *testing.T) {
+	d := newDesk(t)
+	before, _ := d.generate()
+	tx := &transaction{Log: onlyLog{d.Log}}
+	inner := d.Service.Within(tx)
+	token, secret, err := inner.Generate(t.Context(), alice, wellFormed())
+	must(t, err)
+	if tx.reads > 0 {
+		t.Errorf("%d records were read of an organization that is in memory", tx.reads)
+	}
+	label := "in the transaction"
+	_, err = inner.Edit(t.Context(), alice, oat.Edit{Organization: "acme", Token: token.ID, Label: &label, Version: token.Version})
+	must(t, err)
+	must(t, inner.Deactivate(t.Context(), alice, oat.Deactivate{Organization: "acme", Token: before.ID}))
+
+	d.opens(secret, false)
+	if _, err := d.Service.Edit(t.Context(), alice, oat.Edit{Organization: "acme", Token: token.ID, Label: &label}); !errors.Is(err, oat.ErrTokenNotFound) {
+		t.Errorf("edit of what is not committed: %v", err)
+	}
+	tx.commit(t)
+	d.follow()
+	d.opens(secret, true)
+	err = d.Service.Deactivate(t.Context(), alice, oat.Deactivate{Organization: "acme", Token: before.ID})
+	if !errors.Is(err, oat.ErrInactive) {
+		t.Errorf("deactivate again after the commit: %v", err)
+	}
+}
+
+// follow gives the verifier what the log holds.
+func (d *desk) follow() {
+	d.t.Helper()
+	must(d.t, d.Verifier.Apply(d.t.Context(), d.records()))
+}
+
+// What was rolled back never was.
+func TestWithinRolledBack(t *testing.T) {
+	d := newDesk(t)
+	inner := d.Service.Within(&transaction{Log: onlyLog{d.Log}})
+	_, secret, err := inner.Generate(t.Context(), alice, wellFormed())
+	must(t, err)
+	kept, _ := d.generate()
+	d.follow()
+	d.opens(secret, false)
+	if kept.Version != 2 {
+		t.Errorf("the next command's version is %d, want 2", kept.Version)
+	}
+}
+
+// Inside the transaction others' commits are seen, and the limit holds over both.
+func TestWithinMeetsOthers(t *testing.T) {
+	d := newDesk(t)
+	tx := &transaction{Log: onlyLog{d.Log}}
+	inner := d.Service.Within(tx)
+	must(t, inner.Authorize(t.Context(), alice, "acme"))
+	for range 10 {
+		d.generate()
+	}
+	if _, _, err := inner.Generate(t.Context(), alice, wellFormed()); err == nil {
+		t.Error("an eleventh token inside a transaction")
+	}
+}
+
+// A transaction that somebody waits for does not wait for them: the organization's
+// entry in memory is busy, and its stream is read instead. Breaks by a deadlock when
+// known waits for the entry.
+func TestWithinDoesNotWaitForTheCache(t *testing.T) {
+	var inner *oat.Service
+	log := &hooked{Log: onlyLog{memlog.New()}}
+	d := newDesk(t, func(cfg *oat.Config) { cfg.Log, cfg.Verifier = log, nil })
+	inner = d.Service.Within(&transaction{Log: log.Log})
+	log.onAppend = func() {
+		if _, _, err := inner.Generate(t.Context(), alice, wellFormed()); err != nil {
+			t.Error(err)
+		}
+	}
+	_, _, err := d.Service.Generate(t.Context(), alice, wellFormed())
+	must(t, err)
+}
+
+// hooked calls onAppend in the middle of every append.
+type hooked struct {
+	events.Log
+	onAppend func()
+}
+
+func (h *hooked) Append(ctx context.Context, stream events.StreamID, expected events.Version, batch ...events.Envelope) ([]events.Recorded, error) {
+	if h.onAppend != nil {
+		h.onAppend()
+	}
+	return h.Log.Append(ctx, stream, expected, batch...)
+}
