@@ -1,11 +1,12 @@
 // Package projection folds the log into what people and programs ask about:
 // which tokens there are ([Tokens]), how many ([Counts]), when each was last used
-// ([LastUsed]) and who did what ([History]). [Runner] leads them along the log.
+// ([LastUsed]), how often on each day ([Daily]) and who did what ([History]). [Runner]
+// leads them along the log.
 //
 // # Projections
 //
 // A [Projection] is anything that follows the log and owns its position in it. The
-// four read models here keep everything in memory and begin at position 0: a
+// five read models here keep everything in memory and begin at position 0: a
 // process reads the log once when it starts and follows it from then on, and there
 // is nothing to store, to migrate or to repair. How many records a second that
 // makes is what the benchmark Rebuild measures. Rebuilding is the same thing again:

@@ -35,6 +35,13 @@ func TestLastUsedSatisfiesProjtest(t *testing.T) {
 	})
 }
 
+func TestDailySatisfiesProjtest(t *testing.T) {
+	projtest.Run(t, projtest.Harness[*projection.Daily]{
+		New:  func(testing.TB) *projection.Daily { return projection.NewDaily(3) },
+		Dump: dumpDaily,
+	})
+}
+
 func TestHistorySatisfiesProjtest(t *testing.T) {
 	projtest.Run(t, projtest.Harness[*projection.History]{
 		New:  func(testing.TB) *projection.History { return projection.NewHistory() },
@@ -76,6 +83,18 @@ func dumpLastUsed(p *projection.LastUsed, w projtest.World) any {
 			for _, id := range w.Tokens[owner] {
 				usage, found := p.Of(organization, uuid.MustParse(id))
 				dump = append(dump, usage, found)
+			}
+		}
+	}
+	return dump
+}
+
+func dumpDaily(p *projection.Daily, w projtest.World) any {
+	var dump []any
+	for _, organization := range w.Organizations {
+		for _, owner := range w.Organizations { // asked for the tokens of others, too
+			for _, id := range w.Tokens[owner] {
+				dump = append(dump, p.Of(organization, uuid.MustParse(id), w.Instants[len(w.Instants)-1], 60))
 			}
 		}
 	}

@@ -1,0 +1,159 @@
+package projection
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/oatmill/oatmill/events"
+)
+
+// DefaultDays is how many days of a token's use [Daily] remembers unless it is told
+// otherwise.
+const DefaultDays = 90
+
+// Daily is how often each token was used on each day, and how often it was refused
+// although the secret was right: what a picture of a token's use is drawn from. Days
+// are those of UTC.
+//
+// What a record sums up counts on the day of its last attempt. A recorder sums up a
+// minute as a rule, so little of a day's use is told of the next.
+//
+// Of every token the newest days on which it was used are remembered, so many of them
+// and no more. Neither the order of records nor how they are grouped makes a
+// difference, and a clock that is wrong by years costs one of the days and not all. A
+// deleted token is dropped, as [LastUsed] does.
+type Daily struct {
+	feed
+	days          int
+	organizations map[string]*stream
+	tokens        table[[]Day]
+	ids           []uuid.UUID // of the record in hand; kept to save allocations
+}
+
+// Day is the use of one token on one day.
+type Day struct {
+	Date     time.Time `json:"date"` // midnight, UTC
+	Accepted int64     `json:"accepted"`
+	Refused  int64     `json:"refused"`
+}
+
+// NewDaily knows of no use, at position 0, and will remember so many days of each
+// token's use. What is below 1 means [DefaultDays].
+func NewDaily(days int) *Daily {
+	if days < 1 {
+		days = DefaultDays
+	}
+	return &Daily{days: days, organizations: make(map[string]*stream), tokens: newTable[[]Day]()}
+}
+
+// Apply implements [Projection].
+func (d *Daily) Apply(ctx context.Context, batch []events.Recorded) error {
+	return d.apply(ctx, batch, d)
+}
+
+func (d *Daily) decided(organization string, r *events.Recorded, p events.Payload) error {
+	return advance(d, d.organizations, organization, r, p)
+}
+
+func (d *Daily) begin(string) *stream { return new(stream) }
+
+func (d *Daily) fold(o *stream, r *events.Recorded, p events.Payload) error {
+	switch p := p.(type) {
+	case *events.TokenGenerated:
+		key, err := vacant(&d.tokens, o, r, p.Token)
+		if err == nil {
+			d.tokens.put(key, nil)
+		}
+		return err
+	case *events.TokenDeleted:
+		key, _, err := find(&d.tokens, o, r, p.Token)
+		if err == nil {
+			d.tokens.remove(key)
+		}
+		return err
+	}
+	return nil
+}
+
+func (d *Daily) used(organization string, r *events.Recorded) error {
+	p, err := r.Payload()
+	if err != nil {
+		return err
+	}
+	uses := p.(*events.UsageRecorded).Uses
+	// All ids are read before the first use is counted, so that a record with a bad
+	// one leaves nothing behind.
+	d.ids = d.ids[:0]
+	for i := range uses {
+		id, err := parseToken(r, uses[i].Token)
+		if err != nil {
+			return err
+		}
+		d.ids = append(d.ids, id)
+	}
+	o, ok := d.organizations[organization]
+	if !ok {
+		return nil
+	}
+	for i, id := range d.ids {
+		if days := d.tokens.get(tokenKey{o.number, id}); days != nil {
+			d.count(days, uses[i].Accepted, func(day *Day) *int64 { return &day.Accepted })
+			d.count(days, uses[i].Refused, func(day *Day) *int64 { return &day.Refused })
+		}
+	}
+	return nil
+}
+
+// count adds a span to its day, and forgets the oldest day when there is one too many.
+// A day that was forgotten stays so, because the newer ones are still there.
+func (d *Daily) count(days *[]Day, span *events.UseSpan, outcome func(*Day) *int64) {
+	if span == nil || span.Count < 1 {
+		return
+	}
+	date := midnight(span.Last)
+	i, found := slices.BinarySearchFunc(*days, date, func(day Day, date time.Time) int { return day.Date.Compare(date) })
+	if !found {
+		*days = slices.Insert(*days, i, Day{Date: date})
+	}
+	*outcome(&(*days)[i]) += span.Count
+	if len(*days) > d.days {
+		*days = slices.Delete(*days, 0, 1)
+	}
+}
+
+// Of is the use of a token on n days, the last of which is that of until: one Day for
+// each, oldest first, those without use included. A token that does not exist was
+// used on none of them.
+func (d *Daily) Of(organization string, id uuid.UUID, until time.Time, n int) []Day {
+	all := make([]Day, max(n, 0))
+	last := midnight(until)
+	for i := range all {
+		all[i].Date = last.AddDate(0, 0, i+1-n)
+	}
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	o, ok := d.organizations[organization]
+	if !ok {
+		return all
+	}
+	days := d.tokens.get(tokenKey{o.number, id})
+	if days == nil {
+		return all
+	}
+	for _, day := range *days {
+		i, found := slices.BinarySearchFunc(all, day.Date, func(day Day, date time.Time) int { return day.Date.Compare(date) })
+		if found {
+			all[i] = day
+		}
+	}
+	return all
+}
+
+// midnight is the beginning of an instant's day in UTC.
+func midnight(at time.Time) time.Time {
+	year, month, day := at.UTC().Date()
+	return time.Date(year, month, day, 0, 0, 0, 0, time.UTC)
+}
