@@ -52,7 +52,7 @@ type Generate struct {
 	Resources    []Resource
 	// Once makes at most one token of the actor's Correlation, which names the
 	// request: a request that is repeated because its answer was lost is refused with
-	// ErrRepeated while the token exists.
+	// ErrRepeated, for ever, also when the token was deleted.
 	Once bool
 }
 
@@ -66,18 +66,23 @@ type Edit struct {
 	// Version is the Version of the token that the edit was made on. If the token has
 	// changed since, the edit is refused with ErrChanged. 0 edits whatever there is.
 	Version events.Version
+	// Deactivate also ends the token's use for good, after the changes and together with
+	// them: both are recorded or neither.
+	Deactivate bool
 }
 
 // Deactivate ends an active token's use for good. What is left is to delete it.
 type Deactivate struct {
 	Organization string
 	Token        uuid.UUID
+	Version      events.Version // as in [Edit]
 }
 
 // Delete removes a token, whatever state it is in.
 type Delete struct {
 	Organization string
 	Token        uuid.UUID
+	Version      events.Version // as in [Edit]
 }
 
 func (c Register) decide(o *organization, plans quota.Plans, hostOwners bool) ([]events.Payload, error) {
@@ -186,12 +191,9 @@ func (c Generate) decide(o *organization, plans quota.Plans, now time.Time, id u
 }
 
 func (c Edit) decide(o *organization, now time.Time) ([]events.Payload, error) {
-	t, err := o.editable(c.Token, now)
+	t, err := o.editable(c.Token, c.Version, now)
 	if err != nil {
 		return nil, err
-	}
-	if c.Version != 0 && c.Version != t.Version {
-		return nil, ErrChanged
 	}
 	if c.Label != nil {
 		label := strings.TrimSpace(*c.Label)
@@ -214,14 +216,18 @@ func (c Edit) decide(o *organization, now time.Time) ([]events.Payload, error) {
 	if c.Resources != nil && !slices.EqualFunc(c.Resources, t.Resources, sameResource) {
 		edited.Resources = c.Resources
 	}
-	if edited.Label == nil && edited.Description == nil && edited.Resources == nil {
-		return nil, nil
+	var payloads []events.Payload
+	if edited.Label != nil || edited.Description != nil || edited.Resources != nil {
+		payloads = append(payloads, edited)
 	}
-	return []events.Payload{edited}, nil
+	if c.Deactivate {
+		payloads = append(payloads, &events.TokenDeactivated{Token: t.ID.String()})
+	}
+	return payloads, nil
 }
 
 func (c Deactivate) decide(o *organization, now time.Time) ([]events.Payload, error) {
-	t, err := o.editable(c.Token, now)
+	t, err := o.editable(c.Token, c.Version, now)
 	if err != nil {
 		return nil, err
 	}
@@ -235,14 +241,17 @@ func (c Delete) decide(o *organization, now time.Time, requireInactive bool) ([]
 	switch {
 	case !ok:
 		return nil, ErrTokenNotFound
+	case c.Version != 0 && c.Version != t.Version:
+		return nil, ErrChanged
 	case requireInactive && t.Active && !t.Expires.Reached(now):
 		return nil, ErrActive
 	}
 	return []events.Payload{&events.TokenDeleted{Token: t.ID.String()}}, nil
 }
 
-// editable is the token if it can still be changed: the inactive-only-delete rule.
-func (o *organization) editable(id uuid.UUID, now time.Time) (*Token, error) {
+// editable is the token if it can still be changed (the inactive-only-delete rule) and
+// was not changed after seen, where that is not 0.
+func (o *organization) editable(id uuid.UUID, seen events.Version, now time.Time) (*Token, error) {
 	t, ok := o.tokens[id]
 	switch {
 	case !ok:
@@ -251,6 +260,8 @@ func (o *organization) editable(id uuid.UUID, now time.Time) (*Token, error) {
 		return nil, ErrInactive
 	case t.Expires.Reached(now):
 		return nil, ErrExpired
+	case seen != 0 && seen != t.Version:
+		return nil, ErrChanged
 	}
 	return t, nil
 }

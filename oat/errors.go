@@ -57,7 +57,8 @@ var (
 	// (Config.RequireInactiveToDelete).
 	ErrActive = errors.New("token is active and must be deactivated before it is deleted")
 
-	// ErrChanged means that the token was changed after the version an edit was made on.
+	// ErrChanged means that the token was changed after the version that a command was
+	// given for.
 	ErrChanged = errors.New("token was changed meanwhile")
 
 	// ErrRepeated means that a token came of the same request before. It comes as a

@@ -132,7 +132,7 @@ func sentinels() []error {
 	return []error{
 		oat.ErrInvalid, oat.ErrNotOwner, oat.ErrNotFound, oat.ErrOrganizationNotFound, oat.ErrTokenNotFound,
 		oat.ErrOwnerNotFound, oat.ErrExists, oat.ErrLastOwner, oat.ErrHostOwners, oat.ErrUnknownPlan, oat.ErrNoTokens,
-		oat.ErrInactive, oat.ErrExpired, oat.ErrActive, oat.ErrBusy, quota.ErrExceeded, events.ErrUnknownOutcome,
+		oat.ErrInactive, oat.ErrExpired, oat.ErrActive, oat.ErrChanged, oat.ErrRepeated, oat.ErrBusy, quota.ErrExceeded, events.ErrUnknownOutcome,
 	}
 }
 

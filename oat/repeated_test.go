@@ -142,3 +142,85 @@ func TestAuthorizeAfterAnotherProcess(t *testing.T) {
 	}
 	must(t, d.Service.Authorize(t.Context(), oat.Actor{User: "bob"}, "acme"))
 }
+
+// A request is known also when its token is gone, to every process. Breaks when the event
+// of a token that is generated once gets a random id.
+func TestGenerateOnceAfterDeletion(t *testing.T) {
+	l := newLong(t)
+	request := oat.Actor{User: "alice", Correlation: "request 7"}
+	token, _, err := l.Service.Generate(t.Context(), request, wellFormed(once))
+	must(t, err)
+	behind := l.another()
+	must(t, behind.Authorize(t.Context(), alice, "acme"))
+	l.delete(token.ID)
+	for name, s := range map[string]*oat.Service{"this process": l.Service, "one that is behind": behind, "a new one": l.another()} {
+		before := len(l.records())
+		_, secret, err := s.Generate(t.Context(), request, wellFormed(once))
+		if repeated := (*oat.RepeatedError)(nil); !errors.As(err, &repeated) || repeated.Token != token.ID || secret.Reveal() != "" {
+			t.Errorf("%s: %v, want that the request made %s", name, err, token.ID)
+		}
+		if len(l.records()) != before {
+			t.Errorf("%s: the repeated request left a trace", name)
+		}
+		must(t, s.Authorize(t.Context(), alice, "acme"))
+	}
+}
+
+// A repeated request of a process that has not heard of the first one is the first one's,
+// whichever of the two the log took. Breaks when append takes the record that the log
+// had for the one it was given.
+func TestGenerateOnceWhileBehind(t *testing.T) {
+	d := newDesk(t)
+	request := oat.Actor{User: "alice", Correlation: "request 7"}
+	behind, err := oat.New(oat.Config{Log: d.Log, Now: d.Clock.Now})
+	must(t, err)
+	must(t, behind.Authorize(t.Context(), alice, "acme"))
+	token, first, err := d.Service.Generate(t.Context(), request, wellFormed(once))
+	must(t, err)
+	_, _, err = behind.Generate(t.Context(), request, wellFormed(once))
+	if repeated := (*oat.RepeatedError)(nil); !errors.As(err, &repeated) || repeated.Token != token.ID {
+		t.Errorf("%v, want that the request made %s", err, token.ID)
+	}
+	d.opens(first, true)
+}
+
+// Deactivate and Delete of what is no longer as it was seen are refused as an edit is.
+// Breaks when either decide leaves the version out.
+func TestDeactivateAndDeleteOfAChangedToken(t *testing.T) {
+	d := newDesk(t)
+	seen, _ := d.generate()
+	changed, err := d.Service.Edit(t.Context(), alice, oat.Edit{Organization: "acme", Token: seen.ID, Label: pointer("other")})
+	must(t, err)
+	d.refuses(oat.ErrChanged, func() error {
+		return d.Service.Deactivate(t.Context(), alice, oat.Deactivate{Organization: "acme", Token: seen.ID, Version: seen.Version})
+	})
+	d.refuses(oat.ErrChanged, func() error {
+		return d.Service.Delete(t.Context(), alice, oat.Delete{Organization: "acme", Token: seen.ID, Version: seen.Version})
+	})
+	must(t, d.Service.Deactivate(t.Context(), alice, oat.Deactivate{Organization: "acme", Token: seen.ID, Version: changed.Version}))
+	must(t, d.Service.Delete(t.Context(), alice, oat.Delete{Organization: "acme", Token: seen.ID, Version: changed.Version + 1}))
+}
+
+// An edit that also deactivates is one batch: both or neither. Breaks when decide leaves
+// out one of the two events.
+func TestEditAndDeactivate(t *testing.T) {
+	d := newDesk(t)
+	token, secret := d.generate()
+	d.refuses(oat.ErrInvalid, func() error {
+		_, err := d.Service.Edit(t.Context(), alice, oat.Edit{Organization: "acme", Token: token.ID, Label: pointer(""), Deactivate: true})
+		return err
+	})
+	d.opens(secret, true)
+	edited, err := d.Service.Edit(t.Context(), alice, oat.Edit{Organization: "acme", Token: token.ID, Label: pointer("last"), Deactivate: true})
+	must(t, err)
+	if edited.Label != "last" || edited.Active || edited.Version != token.Version+2 {
+		t.Errorf("%+v, want it renamed, inactive, and two versions on", edited)
+	}
+	d.opens(secret, false)
+	unchanged, _ := d.generate()
+	edited, err = d.Service.Edit(t.Context(), alice, oat.Edit{Organization: "acme", Token: unchanged.ID, Label: &unchanged.Label, Deactivate: true})
+	must(t, err)
+	if edited.Active || edited.Version != unchanged.Version+1 {
+		t.Errorf("%+v, want it inactive, one version on", edited)
+	}
+}

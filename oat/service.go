@@ -3,6 +3,7 @@ package oat
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -158,7 +159,7 @@ func (s *Service) RemoveOwner(ctx context.Context, by Actor, cmd RemoveOwner) er
 // token now. Its secret is lost in any case; a token that nobody holds can be found
 // by its label and deleted.
 func (s *Service) Generate(ctx context.Context, by Actor, cmd Generate) (Token, Secret, error) {
-	id, err := uuid.NewRandomFromReader(s.random)
+	id, err := s.tokenID(by, cmd)
 	if err != nil {
 		return Token{}, Secret{}, fmt.Errorf("generate token: id: %w", err)
 	}
@@ -176,6 +177,21 @@ func (s *Service) Generate(ctx context.Context, by Actor, cmd Generate) (Token, 
 	return token, secret, nil
 }
 
+// tokenID is random, except for a token that is generated once. That one's is made of
+// the request, and is the id of its event as well: no log takes an event twice, so that
+// the request is known for ever, also when the token is gone.
+func (s *Service) tokenID(by Actor, cmd Generate) (uuid.UUID, error) {
+	if !cmd.Once {
+		return uuid.NewRandomFromReader(s.random)
+	}
+	request := fmt.Appendf(nil, "generate once %q %q", cmd.Organization, by.Correlation)
+	return uuid.NewHash(sha256.New(), uuid.Nil, request, derivedID), nil
+}
+
+// derivedID is the version of UUIDs that are made of something by rules of one's own.
+// Random ones have another.
+const derivedID = 8
+
 // Edit changes a token's label, description or access, and returns the token as it
 // is then. Refused with [ErrInvalid], [ErrInactive], [ErrExpired],
 // [ErrTokenNotFound], [ErrNotOwner], [ErrOrganizationNotFound] and, where Edit.Version
@@ -189,7 +205,8 @@ func (s *Service) Edit(ctx context.Context, by Actor, cmd Edit) (Token, error) {
 }
 
 // Deactivate ends a token's use for good. Refused with [ErrInactive], [ErrExpired],
-// [ErrTokenNotFound], [ErrNotOwner] and [ErrOrganizationNotFound].
+// [ErrTokenNotFound], [ErrNotOwner], [ErrOrganizationNotFound] and, where
+// Deactivate.Version is set, [ErrChanged].
 func (s *Service) Deactivate(ctx context.Context, by Actor, cmd Deactivate) error {
 	return s.manage(ctx, by, cmd.Organization, func(o *organization, now time.Time) ([]events.Payload, error) {
 		return cmd.decide(o, now)
@@ -197,8 +214,8 @@ func (s *Service) Deactivate(ctx context.Context, by Actor, cmd Deactivate) erro
 }
 
 // Delete removes a token. Refused with [ErrTokenNotFound], [ErrNotOwner],
-// [ErrOrganizationNotFound] and, where Config.RequireInactiveToDelete is set,
-// [ErrActive].
+// [ErrOrganizationNotFound], where Config.RequireInactiveToDelete is set [ErrActive],
+// and where Delete.Version is set [ErrChanged].
 func (s *Service) Delete(ctx context.Context, by Actor, cmd Delete) error {
 	return s.manage(ctx, by, cmd.Organization, func(o *organization, now time.Time) ([]events.Payload, error) {
 		return cmd.decide(o, now, s.cfg.RequireInactiveToDelete)
