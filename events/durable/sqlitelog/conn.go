@@ -98,6 +98,14 @@ func (c *conn) ask(ctx context.Context, sql string, args ...driver.Value) (answe
 	return answer, errors.Join(err, explain(c.file, s.Close()))
 }
 
+// dataVersion counts the commits to the file that the connection knows of. Inside a
+// transaction it knows of all, others' included. The pragma of the same name leaves the
+// connection's own out, and takes a statement's time.
+func (c *conn) dataVersion() (uint32, error) {
+	version, err := c.raw.(sqlite.FileControl).FileControlDataVersion("main")
+	return version, explain(c.file, err)
+}
+
 // prepare makes a statement that lives as long as the connection.
 func (c *conn) prepare(sql string) (*stmt, error) {
 	s, err := c.raw.Prepare(sql)

@@ -19,7 +19,7 @@ type writer struct {
 	company bool // the last transaction had more than one request
 
 	begin, commit, rollback *stmt
-	dataVersion, lastRecord *stmt
+	lastRecord              *stmt
 	findStream, addStream   *stmt
 	moveStream, addBlock    *stmt
 	addRecord, findRecord   *stmt
@@ -27,9 +27,10 @@ type writer struct {
 	saveCheckpoint          *stmt
 
 	// What is known without asking the file. It is true for as long as nobody else
-	// has committed, which version tells: it changes with the commits of other
-	// connections, and not with those of this one.
-	version int64
+	// has committed, which version tells: it is the number of commits the connection
+	// has come to know of, its own included, as it was after the last of its own.
+	version uint32
+	known   bool // whether version means anything
 	last    events.Position
 	streams map[events.StreamID]*stream
 }
@@ -58,7 +59,7 @@ func openWriter(ctx context.Context, file string, cfg Config) (*writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
-	w := &writer{conn: c, busy: cfg.BusyTimeout, version: -1, streams: make(map[events.StreamID]*stream)}
+	w := &writer{conn: c, busy: cfg.BusyTimeout, streams: make(map[events.StreamID]*stream)}
 	if err = c.prepareFile(ctx, cfg); err == nil {
 		err = w.prepare()
 	}
@@ -72,14 +73,14 @@ func (w *writer) prepare() error {
 	// From here on the writer waits for locks by itself, see lock.
 	// Checkpoints come after 16 MB of WAL, which spares pages that many appends
 	// change from being copied as often as by default.
-	if err := w.conn.run("PRAGMA busy_timeout = 0; PRAGMA wal_autocheckpoint = 4000"); err != nil {
+	// References need no checking: a record's stream was looked up a moment before.
+	if err := w.conn.run("PRAGMA busy_timeout = 0; PRAGMA wal_autocheckpoint = 4000; PRAGMA foreign_keys = OFF"); err != nil {
 		return err
 	}
 	return w.conn.prepareAll(map[**stmt]string{
 		&w.begin:       "BEGIN IMMEDIATE",
 		&w.commit:      "COMMIT",
 		&w.rollback:    "ROLLBACK",
-		&w.dataVersion: "PRAGMA data_version",
 		&w.lastRecord:  "SELECT max(position) FROM records",
 		&w.findStream:  "SELECT stream, version, hash, tail FROM streams WHERE name = ?",
 		&w.addStream:   "INSERT INTO streams (name, version, hash, tail) VALUES (?, 0, zeroblob(32), '[]')",
@@ -162,6 +163,8 @@ func (w *writer) carryOut(group []*request) error {
 	}
 	if _, err = w.commit.exec(context.Background()); err == nil {
 		w.open = false
+		version, err := w.conn.dataVersion()
+		w.version, w.known = version, err == nil
 		return nil
 	}
 	if !undone(err) {
@@ -173,7 +176,7 @@ func (w *writer) carryOut(group []*request) error {
 // abort rolls the transaction back and forgets what it has changed. SQLite may have
 // rolled it back by itself before.
 func (w *writer) abort() error {
-	w.version = -1
+	w.known = false
 	ctx := context.Background()
 	_, err := w.rollback.exec(ctx)
 	if nothingOpen(err) {
@@ -185,17 +188,16 @@ func (w *writer) abort() error {
 
 // refresh forgets what is not true any more because another connection committed.
 func (w *writer) refresh() error {
-	ctx := context.Background()
-	version, err := w.dataVersion.number(ctx)
-	if err != nil || version == w.version {
+	version, err := w.conn.dataVersion()
+	if err != nil || w.known && version == w.version {
 		return err
 	}
-	last, err := w.lastRecord.number(ctx)
+	last, err := w.lastRecord.number(context.Background())
 	if err != nil {
 		return err
 	}
 	clear(w.streams)
-	w.version, w.last = version, events.Position(last)
+	w.last = events.Position(last)
 	return nil
 }
 
