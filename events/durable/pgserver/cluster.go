@@ -41,7 +41,7 @@ func programs() (string, error) {
 
 // version is the number in the path of an installation, 0 when there is none.
 func version(dir string) int {
-	n, _ := strconv.Atoi(strings.Trim(filepath.Base(filepath.Dir(dir)), "postgreqsl-@"))
+	n, _ := strconv.Atoi(strings.TrimLeft(filepath.Base(filepath.Dir(dir)), "postgrelq-@"))
 	return n
 }
 

@@ -1,0 +1,176 @@
+package pglog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/oatmill/oatmill/events"
+)
+
+// executor is a pool or a transaction.
+type executor interface {
+	batcher
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// Head is [events.Heads.Head].
+func (l *Log) Head(ctx context.Context, stream events.StreamID) (events.Head, error) {
+	return l.headIn(ctx, l.pool, stream)
+}
+
+func (l *Log) headIn(ctx context.Context, q executor, stream events.StreamID) (head events.Head, err error) {
+	err = l.use(ctx, func(ctx context.Context) error {
+		var hash []byte
+		err := q.QueryRow(ctx, l.sql.head, string(stream)).Scan((*int64)(&head.Version), &hash)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
+			return nil
+		case err == nil && copy(head.Hash[:], hash) != len(head.Hash):
+			return l.damaged("the head of %s cannot be read", stream)
+		}
+		return err
+	})
+	if err != nil {
+		return events.Head{}, fmt.Errorf("head of %s: %w", stream, err)
+	}
+	return head, nil
+}
+
+// End is [events.Heads.End].
+func (l *Log) End(ctx context.Context) (events.Position, error) { return l.endIn(ctx, l.pool) }
+
+func (l *Log) endIn(ctx context.Context, q executor) (end events.Position, err error) {
+	err = l.use(ctx, func(ctx context.Context) error {
+		return q.QueryRow(ctx, l.sql.end).Scan((*int64)(&end))
+	})
+	if err != nil {
+		return 0, fmt.Errorf("end of log: %w", err)
+	}
+	return end, nil
+}
+
+// SaveSnapshot is [events.Snapshots.SaveSnapshot].
+func (l *Log) SaveSnapshot(ctx context.Context, stream events.StreamID, s events.Snapshot) error {
+	return l.saveSnapshotIn(ctx, l.pool, stream, s)
+}
+
+func (l *Log) saveSnapshotIn(ctx context.Context, q executor, stream events.StreamID, s events.Snapshot) error {
+	if _, err := events.ParseStreamID(string(stream)); err != nil {
+		return err
+	}
+	if len(s.Data) > events.MaxSnapshotSize {
+		return fmt.Errorf("%w: snapshot of %s: %d bytes, at most %d are kept", events.ErrInvalid, stream, len(s.Data), events.MaxSnapshotSize)
+	}
+	data := s.Data
+	if data == nil {
+		data = []byte{}
+	}
+	err := l.use(ctx, func(ctx context.Context) error {
+		_, err := q.Exec(ctx, l.sql.saveSnapshot, string(stream), int64(s.Head.Version), s.Head.Hash[:], s.Format, data)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("save snapshot of %s: %w", stream, err)
+	}
+	return nil
+}
+
+// LoadSnapshot is [events.Snapshots.LoadSnapshot].
+func (l *Log) LoadSnapshot(ctx context.Context, stream events.StreamID) (events.Snapshot, error) {
+	return l.loadSnapshotIn(ctx, l.pool, stream)
+}
+
+func (l *Log) loadSnapshotIn(ctx context.Context, q executor, stream events.StreamID) (s events.Snapshot, err error) {
+	err = l.use(ctx, func(ctx context.Context) error {
+		var hash []byte
+		err := q.QueryRow(ctx, l.sql.loadSnapshot, string(stream)).Scan((*int64)(&s.Head.Version), &hash, &s.Format, &s.Data)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
+			return nil
+		case err == nil && copy(s.Head.Hash[:], hash) != len(s.Head.Hash):
+			return l.damaged("the snapshot of %s cannot be read", stream)
+		}
+		return err
+	})
+	if err != nil {
+		return events.Snapshot{}, fmt.Errorf("load snapshot of %s: %w", stream, err)
+	}
+	if len(s.Data) == 0 {
+		s.Data = nil
+	}
+	return s, nil
+}
+
+// SaveCheckpoint is [events.Checkpoints.SaveCheckpoint].
+func (l *Log) SaveCheckpoint(ctx context.Context, name string, p events.Position) error {
+	_, err := l.saveCheckpointIn(ctx, l.pool, name, p)
+	return err
+}
+
+func (l *Log) saveCheckpointIn(ctx context.Context, q executor, name string, p events.Position) (advanced bool, err error) {
+	if len(name) == 0 || len(name) > events.MaxText {
+		return false, fmt.Errorf("%w: checkpoint name of %d bytes: want 1 to %d", events.ErrInvalid, len(name), events.MaxText)
+	}
+	err = l.use(ctx, func(ctx context.Context) error {
+		tag, err := q.Exec(ctx, l.sql.saveCheckpoint, name, int64(max(p, 0)))
+		advanced = tag.RowsAffected() > 0
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("save checkpoint %q: %w", name, err)
+	}
+	return advanced, nil
+}
+
+// LoadCheckpoint is [events.Checkpoints.LoadCheckpoint].
+func (l *Log) LoadCheckpoint(ctx context.Context, name string) (p events.Position, err error) {
+	err = l.use(ctx, func(ctx context.Context) error {
+		err := l.pool.QueryRow(ctx, l.sql.loadCheckpoint, name).Scan((*int64)(&p))
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("load checkpoint %q: %w", name, err)
+	}
+	return p, nil
+}
+
+// Check counts and tells whether the log's parts agree: positions run without a gap up to the
+// counter, and every stream has as many records as its head says. It says nothing about what
+// records contain; [events.VerifyChain] does. What does not fit is [events.ErrDamaged]. A
+// check takes about as long as reading the log's indexes.
+func (l *Log) Check(ctx context.Context) error {
+	if err := l.use(ctx, l.check); err != nil {
+		return fmt.Errorf("check log: %w", err)
+	}
+	return nil
+}
+
+func (l *Log) check(ctx context.Context) error {
+	return pgx.BeginTxFunc(ctx, l.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		var counter, records, last, versions int64
+		if err := tx.QueryRow(ctx, l.sql.check).Scan(&counter, &records, &last, &versions); err != nil {
+			return err
+		}
+		if records != counter || last != counter || versions != counter {
+			return l.damaged("the counter is at %d, the last record at %d; there are %d records, and streams know %d", counter, last, records, versions)
+		}
+		var stream string
+		var noted, found, highest int64
+		err := tx.QueryRow(ctx, l.sql.each).Scan(&stream, &noted, &found, &highest)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		if err == nil {
+			err = l.damaged("%s is noted to end at version %d, and has %d records up to version %d", stream, noted, found, highest)
+		}
+		return err
+	})
+}

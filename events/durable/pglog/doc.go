@@ -1,0 +1,2 @@
+// Package pglog is the durable log in PostgreSQL.
+package pglog

@@ -1,0 +1,153 @@
+package pglog
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// schemaVersion is the layout below. A schema with a higher one is refused.
+const schemaVersion = 1
+
+// application says in the table layout whose the schema is.
+const application = "oatmill log"
+
+// creation are the statements that lay a schema out; %s is its quoted name.
+//
+// The name of the stream stands in every record. It could be a number, with a join for
+// each page that is read; the name costs some twenty bytes and makes the table one that
+// people and other programs can read without knowing anything. data is text, not
+// json or jsonb, because what was appended has to come back byte for byte, whatever the
+// server makes of deep nesting or of \u0000. A cast makes it JSON.
+//
+// Rows of streams and of the counter are updated all the time. The free space on their
+// pages lets PostgreSQL do that in place, without a change to any index.
+func creation() []string {
+	return []string{
+		`CREATE TABLE %s.layout (application text NOT NULL, version integer NOT NULL)`,
+		`CREATE TABLE %s.counter (
+  one boolean PRIMARY KEY CHECK (one),
+  position bigint NOT NULL -- of the last record
+) WITH (fillfactor = 10)`,
+		`CREATE TABLE %s.streams (
+  name text COLLATE "C" PRIMARY KEY,
+  version bigint NOT NULL, -- of the last record
+  hash bytea NOT NULL -- of the last record
+) WITH (fillfactor = 50)`,
+		`CREATE TABLE %s.records (
+  position bigint PRIMARY KEY,
+  stream text COLLATE "C" NOT NULL,
+  version bigint NOT NULL,
+  id uuid NOT NULL UNIQUE, -- the bytes of the ULID
+  type text NOT NULL,
+  time timestamptz NOT NULL,
+  actor text NOT NULL,
+  correlation text NOT NULL,
+  causation uuid,
+  reason text NOT NULL,
+  previous bytea NOT NULL, -- hash of the record before this one in the stream
+  data text NOT NULL, -- JSON
+  UNIQUE (stream, version)
+)`,
+		`CREATE TABLE %s.snapshots (
+  name text COLLATE "C" PRIMARY KEY, -- of the stream
+  version bigint NOT NULL,
+  hash bytea NOT NULL,
+  format text NOT NULL,
+  data bytea NOT NULL
+)`,
+		`ALTER TABLE %s.snapshots ALTER COLUMN data SET STORAGE EXTERNAL`,
+		`CREATE TABLE %s.checkpoints (
+  name text COLLATE "C" PRIMARY KEY,
+  position bigint NOT NULL
+)`,
+		`CREATE VIEW %s.log AS SELECT position, stream, version, time, type, actor, data::json AS data,
+  nullif(reason, '') AS reason, id, nullif(correlation, '') AS correlation, causation FROM %[1]s.records`,
+		`INSERT INTO %s.counter VALUES (true, 0)`,
+	}
+}
+
+// guards are the statements that put the triggers in place. They are sent again when one
+// is missing.
+func guards() []string {
+	statements := []string{`CREATE OR REPLACE FUNCTION %s.refuse() RETURNS trigger LANGUAGE plpgsql AS
+$$BEGIN RAISE EXCEPTION '% of %.% is not allowed: the log is append-only', TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME; END$$`}
+	for _, g := range guarded() {
+		statements = append(statements,
+			fmt.Sprintf(`DROP TRIGGER IF EXISTS %s ON %%s.%s`, g.name, g.table),
+			fmt.Sprintf(`CREATE TRIGGER %s BEFORE %s ON %%s.%s FOR EACH STATEMENT EXECUTE FUNCTION %%[1]s.refuse()`, g.name, g.event, g.table))
+	}
+	return statements
+}
+
+type guard struct{ name, table, event string }
+
+func guarded() []guard {
+	return []guard{
+		{"records_append_only", "records", "UPDATE OR DELETE OR TRUNCATE"},
+		{"streams_never_deleted", "streams", "DELETE OR TRUNCATE"},
+		{"counter_never_deleted", "counter", "DELETE OR TRUNCATE"},
+	}
+}
+
+// within puts the quoted name of the schema into a statement.
+func within(schema, statement string) string {
+	quoted := pgx.Identifier{schema}.Sanitize()
+	return strings.ReplaceAll(strings.ReplaceAll(statement, "%[1]s", quoted), "%s", quoted)
+}
+
+// statements are those that are sent again and again.
+type statements struct {
+	lock, heads, byID, insert      string
+	allAfter, streamAfter          string // without the number of records
+	head, end                      string
+	saveSnapshot, loadSnapshot     string
+	saveCheckpoint, loadCheckpoint string
+	notify, listen                 string
+	check, each                    string
+}
+
+func newStatements(schema string) statements {
+	in := func(statement string) string { return within(schema, statement) }
+	return statements{
+		lock:        in(`SELECT position FROM %s.counter FOR UPDATE`),
+		heads:       in(`SELECT position, name, version, hash FROM %s.counter LEFT JOIN %s.streams ON name = ANY ($1::text[])`),
+		byID:        in(`SELECT ` + recordFields + ` FROM %s.records WHERE id = ANY ($1::uuid[])`),
+		insert:      in(insertion),
+		allAfter:    in(`SELECT ` + recordFields + ` FROM %s.records WHERE position > $1 ORDER BY position LIMIT `),
+		streamAfter: in(`SELECT ` + recordFields + ` FROM %s.records WHERE stream = $1 AND version > $2 ORDER BY stream, version LIMIT `),
+		head:        in(`SELECT version, hash FROM %s.streams WHERE name = $1`),
+		end:         in(`SELECT coalesce(max(position), 0) FROM %s.records`),
+		saveSnapshot: in(`INSERT INTO %s.snapshots (name, version, hash, format, data) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (name) DO UPDATE SET version = excluded.version, hash = excluded.hash, format = excluded.format, data = excluded.data`),
+		loadSnapshot: in(`SELECT version, hash, format, data FROM %s.snapshots WHERE name = $1`),
+		saveCheckpoint: in(`INSERT INTO %s.checkpoints AS c (name, position) VALUES ($1, $2)
+ON CONFLICT (name) DO UPDATE SET position = excluded.position WHERE excluded.position > c.position`),
+		loadCheckpoint: in(`SELECT position FROM %s.checkpoints WHERE name = $1`),
+		notify:         `SELECT pg_notify($1, $2)`,
+		listen:         in(`LISTEN %s`),
+		check: in(`SELECT (SELECT position FROM %s.counter), (SELECT count(*) FROM %s.records),
+  (SELECT coalesce(max(position), 0) FROM %s.records), (SELECT coalesce(sum(version), 0)::bigint FROM %s.streams)`),
+		each: in(`SELECT coalesce(s.name, r.stream), coalesce(s.version, 0), coalesce(r.records, 0), coalesce(r.last, 0) FROM %s.streams AS s
+FULL JOIN (SELECT stream, count(*) AS records, max(version) AS last FROM %s.records GROUP BY stream) AS r ON r.stream = s.name
+WHERE s.version IS DISTINCT FROM r.records OR s.version IS DISTINCT FROM r.last ORDER BY 1 LIMIT 1`),
+	}
+}
+
+// insertion adds records and moves heads and the counter, all of it or, when the counter
+// is not at $1, nothing. It yields a row when it has.
+const insertion = `WITH moved AS (
+  UPDATE %s.counter SET position = position + $2 WHERE position = $1 RETURNING position
+), added AS (
+  INSERT INTO %s.records (` + recordFields + `)
+  SELECT $1 + r.n, r.stream, r.version, r.id, r.type, r.time, r.actor, r.correlation, r.causation, r.reason, r.previous, r.data
+  FROM moved, unnest($3::text[], $4::bigint[], $5::uuid[], $6::text[], $7::timestamptz[], $8::text[], $9::text[],
+    $10::uuid[], $11::text[], $12::bytea[], $13::text[])
+    WITH ORDINALITY AS r (stream, version, id, type, time, actor, correlation, causation, reason, previous, data, n)
+), grown AS (
+  INSERT INTO %s.streams (name, version, hash)
+  SELECT s.name, s.version, s.hash FROM moved, unnest($14::text[], $15::bigint[], $16::bytea[]) AS s (name, version, hash)
+  ON CONFLICT (name) DO UPDATE SET version = excluded.version, hash = excluded.hash
+)
+SELECT position FROM moved`
