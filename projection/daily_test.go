@@ -10,7 +10,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/oatmill/oatmill/events"
-
 	"github.com/oatmill/oatmill/projection"
 )
 

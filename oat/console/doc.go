@@ -1,0 +1,2 @@
+// Package console is the Admin Console.
+package console
