@@ -170,8 +170,8 @@ func anyNeverConflicts(s *subject) {
 }
 
 func batchesAreWhole(s *subject) {
-	taken := s.add("organization/beta", 1)[0]
-	s.add(acme, 1)
+	s.add("organization/beta", 1)
+	taken := s.add(acme, 1)[0]
 	batch := s.batch(4)
 	batch[3].ID = taken.ID
 	s.refuses(events.ErrDuplicate, acme, 1, batch...)

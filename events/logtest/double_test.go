@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/oatmill/oatmill/events"
 )
 
 // double is a test that may fail without failing the real one.
@@ -101,6 +103,16 @@ func TestFaultsAreCaught(t *testing.T) {
 		if !caught[c.Name] {
 			t.Errorf("no fault shows that this case can fail: %s", c.Name)
 		}
+	}
+}
+
+// A harness that declares a difference which its log does not have fails: without the
+// case, a declaration would outlive its reason.
+func TestNeedlessDeclarationIsCaught(t *testing.T) {
+	h := harness(func(h *handle) events.Log { return h })
+	h.IDsPerStream = true
+	if catches(t, caseNamed(t, "an ID of another stream is a duplicate"), h) == "" {
+		t.Error("a log that sees IDs of other streams passes with the declaration that it does not")
 	}
 }
 

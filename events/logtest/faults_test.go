@@ -347,7 +347,7 @@ func repeatFaults() []fault {
 func uniquenessFaults() []fault {
 	return []fault{{
 		name:     "an ID is unique within its stream only",
-		caughtBy: []string{"an ID of another stream is a duplicate", "a batch is recorded as a whole or not at all"},
+		caughtBy: []string{"an ID of another stream is a duplicate"},
 		plant: func(h *handle) events.Log {
 			return renaming(h, func(stream events.StreamID, id [16]byte) [16]byte {
 				sum := sha256.Sum256(append(id[:], stream...))

@@ -114,7 +114,7 @@ func headsAreLastRecords(s *subject) {
 		records = append(records, s.append(acme, events.Any, batch...)...)
 		s.headIs(acme, records)
 		s.refuses(events.ErrConflict, acme, 1000, s.envelope())
-		s.refuses(events.ErrDuplicate, "organization/beta", 0, batch...)
+		s.duplicateElsewhere("organization/beta", 0, records, batch...)
 		s.append(acme, events.Any, batch...) // a repetition
 		s.add("usage/acme", 1)
 		s.headIs(acme, records)

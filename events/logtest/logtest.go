@@ -61,6 +61,10 @@ type Harness struct {
 	NoSnapshots   bool // streams are always folded from their beginning
 	NoCheckpoints bool // readers keep their positions elsewhere
 
+	// IDsPerStream says that an event ID which another stream has may go unseen. Within
+	// one stream every ID that is taken is seen, as always.
+	IDsPerStream bool
+
 	// Slow says that an append takes many milliseconds, and shrinks the loads so
 	// that the suite still ends in seconds. It changes no demand.
 	Slow bool

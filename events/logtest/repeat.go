@@ -107,6 +107,10 @@ func reorderedIsDuplicate(s *subject) {
 }
 
 func foreignIsDuplicate(s *subject) {
+	if s.h.IDsPerStream {
+		s.foreignIsTaken()
+		return
+	}
 	known := s.batch(2)
 	first := s.append(acme, 0, known...)
 	for _, stream := range []events.StreamID{"organization/beta", "usage/acme"} {
@@ -118,6 +122,30 @@ func foreignIsDuplicate(s *subject) {
 	mixed := s.envelope()
 	mixed.ID = second[0].ID
 	s.duplicate(acme, events.Any, append(first, second...), known[1], mixed)
+}
+
+// foreignIsTaken demands that the harness needs what it declares: that there is a batch
+// with an ID of another stream which the log takes.
+func (s *subject) foreignIsTaken() {
+	s.Helper()
+	known := s.batch(2)
+	first := s.append(acme, 0, known...)
+	batch := []events.Envelope{s.envelope(), known[1]}
+	second, err := s.log.Append(s.ctx, "organization/beta", 0, batch...)
+	if err != nil {
+		s.Fatalf("an ID of another stream is refused (%v), and the harness says that it is not seen", err)
+	}
+	s.holds(append(first, second...))
+	s.duplicate("organization/beta", events.Any, second, s.envelope(), known[1])
+}
+
+// duplicateElsewhere demands a DuplicateError for IDs that another stream has, unless
+// the harness declares that these go unseen.
+func (s *subject) duplicateElsewhere(stream events.StreamID, expected events.Version, taken []events.Recorded, batch ...events.Envelope) {
+	s.Helper()
+	if !s.h.IDsPerStream {
+		s.duplicate(stream, expected, taken, batch...)
+	}
 }
 
 func lostRepliesAreSettled(s *subject) {

@@ -56,7 +56,7 @@ func restartsKnowIDs(s *subject) {
 	for _, expected := range []events.Version{0, 3, events.Any} {
 		s.same("the outcome of the repetition", s.append(acme, expected, b...), first)
 	}
-	s.duplicate("organization/beta", 0, first, b[0])
+	s.duplicateElsewhere("organization/beta", 0, first, b[0])
 	s.duplicate(acme, 3, first, b[2], s.envelope())
 	s.holds(first)
 }

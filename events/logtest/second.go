@@ -72,7 +72,7 @@ func handlesRefuseEachOther(s *subject) {
 	first := s.append(acme, 0, b...)
 	second.refuses(events.ErrConflict, acme, 0, s.envelope())
 	second.same("the outcome of the repetition", second.append(acme, 0, b...), first)
-	second.duplicate("organization/beta", 0, first, b[1])
+	second.duplicateElsewhere("organization/beta", 0, first, b[1])
 	second.duplicate(acme, 2, first, b[1], s.envelope())
 	last := second.append(acme, 2, s.batch(1)...)
 	s.refuses(events.ErrConflict, acme, 2, s.envelope())
