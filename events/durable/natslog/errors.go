@@ -1,0 +1,161 @@
+package natslog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/oatmill/oatmill/events"
+)
+
+// Errors that callers branch on, beside those of package events.
+var (
+	// ErrUnavailable means that no server, or no leader of the stream, answered in time.
+	// Nothing was appended.
+	ErrUnavailable = errors.New("the stream cannot be reached")
+
+	// ErrFull means that the server, the account or the stream has no space left.
+	// Nothing was appended. The log goes on by itself when there is space again.
+	ErrFull = errors.New("no space left in JetStream")
+
+	// ErrSettings means that a stream of this name is there and not set up so that it
+	// can be a log. It comes with the settings that are wrong.
+	ErrSettings = errors.New("stream has other settings than a log needs")
+
+	// ErrForbidden means that the user of the connection lacks a right. Nothing was
+	// appended.
+	ErrForbidden = errors.New("missing rights")
+
+	// ErrNewer means that a newer version of this library wrote the stream. It is also
+	// an [events.ErrDamaged], so that whoever does not know it stops as well.
+	ErrNewer = fmt.Errorf("%w: written by a newer version of this library", events.ErrDamaged)
+)
+
+// What can come of a request, for the code that repeats requests.
+var (
+	errLate     = errors.New("no answer in time")
+	errAgain    = errors.New("not now")                    // certainly not done, worth another try
+	errUnsure   = errors.New("no answer")                  // perhaps done
+	errOutdated = errors.New("another batch came between") // certainly not done
+)
+
+// Codes of JetStream's errors.
+const (
+	codeAccountFull   = 10002
+	codeNoCluster     = 10008
+	codeNotLeader     = 10009
+	codeNoResources   = 10023
+	codeMemoryFull    = 10028
+	codeNoMessage     = 10037
+	codeNoAccount     = 10039
+	codeStorageFull   = 10047
+	codeTooLarge      = 10054
+	codeExists        = 10058
+	codeNoStream      = 10059
+	codeOtherStream   = 10060
+	codeWrongSequence = 10071
+	codeNotEnabled    = 10076
+	codeStoreFailed   = 10077
+	codeHeaderLarge   = 10097
+	codeSealed        = 10109
+	codeInProcess     = 10158
+	codeOvertaken     = 10164
+)
+
+// refusal gives an error that the server sent the meaning it has for an append. It is
+// the only place that knows what JetStream's codes say about a message that was
+// published.
+func refusal(err *jetstream.APIError) error {
+	switch err.ErrorCode {
+	case codeWrongSequence, codeOvertaken:
+		return errOutdated
+	case codeInProcess, codeNoCluster, codeNotLeader:
+		return fmt.Errorf("%w: %w", errAgain, err)
+	case codeAccountFull, codeNoResources, codeMemoryFull, codeStorageFull:
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	case codeStoreFailed:
+		// A leader that cannot store what its followers may have.
+		if strings.Contains(err.Description, "maximum") {
+			return fmt.Errorf("%w: %w", ErrFull, err)
+		}
+		return fmt.Errorf("%w: %w", errUnsure, err)
+	case codeTooLarge, codeOtherStream, codeSealed, codeNoAccount, codeNotEnabled, codeNoStream, codeHeaderLarge:
+		return err
+	}
+	return fmt.Errorf("%w: %w", errUnsure, err)
+}
+
+// unsent tells of an error of the client whether the message certainly never reached
+// a stream.
+func unsent(err error) bool {
+	for _, certain := range []error{
+		nats.ErrNoResponders, nats.ErrReconnectBufExceeded, nats.ErrConnectionClosed, nats.ErrConnectionDraining,
+		nats.ErrConnectionReconnecting, nats.ErrInvalidConnection,
+	} {
+		if errors.Is(err, certain) {
+			return true
+		}
+	}
+	return false
+}
+
+// forbidden is the error of a request that the server refused to its user, nil when it
+// did not. The server does not answer such a request; it reports to the connection.
+func (l *Log) forbidden(subject string) error {
+	err := l.nc.LastError()
+	if err == nil || !errors.Is(err, nats.ErrPermissionViolation) && !strings.Contains(strings.ToLower(err.Error()), "permissions violation") {
+		return nil
+	}
+	if !strings.Contains(err.Error(), `"`+subject+`"`) {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", ErrForbidden, err)
+}
+
+// retry makes do until it succeeds or fails with an error that waiting does not mend.
+// ctx must end some time.
+func (l *Log) retry(ctx context.Context, do func() error) error {
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
+		err := do()
+		if !errors.Is(err, errAgain) && !errors.Is(err, errUnsure) {
+			return err
+		}
+		if ended := pause(ctx, wait); ended != nil {
+			return l.ending(ctx, err)
+		}
+	}
+}
+
+// pause waits, shorter when the context ends.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// ending is why ctx, which is one of [Log.until], ended, with what was wrong last.
+func (l *Log) ending(ctx context.Context, last error) error {
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errLate):
+		return fmt.Errorf("%w: %w after %v: %w", ErrUnavailable, errLate, l.cfg.Timeout, last)
+	case errors.Is(cause, events.ErrClosed):
+		return events.ErrClosed
+	default:
+		return ctx.Err()
+	}
+}
+
+// damaged is an [events.ErrDamaged] that names the message it is about.
+func (l *Log) damaged(seq uint64, format string, args ...any) error {
+	return fmt.Errorf("%w: stream %s, sequence %d: %s", events.ErrDamaged, l.cfg.Stream, seq, fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,179 @@
+package natslog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/oatmill/oatmill/events"
+)
+
+// ask makes one request and waits for its answer, at most for Config.RequestTimeout. An
+// error is errAgain or errUnsure, where it is worth another try, and ctx's when that
+// has ended.
+func (l *Log) ask(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
+	one, cancel := context.WithTimeout(ctx, l.cfg.RequestTimeout)
+	defer cancel()
+	answer, err := l.nc.RequestMsgWithContext(one, m)
+	switch {
+	case err == nil:
+		return answer, nil
+	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrBadSubject):
+		return nil, err
+	case unsent(err):
+		return nil, fmt.Errorf("%w: %w", errAgain, err)
+	}
+	if forbidden := l.forbidden(m.Subject); forbidden != nil {
+		return nil, forbidden
+	}
+	return nil, fmt.Errorf("%w: %w", errUnsure, err)
+}
+
+// call makes a request of JetStream's own and reads the answer into reply.
+func (l *Log) call(ctx context.Context, what string, request, reply any) error {
+	body, err := json.Marshal(request)
+	if err != nil {
+		return err
+	}
+	answer, err := l.ask(ctx, &nats.Msg{Subject: l.api + what, Data: body})
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(answer.Data, reply); err != nil {
+		return fmt.Errorf("answer to %s: %w", what, err)
+	}
+	return nil
+}
+
+// known gives an error in an answer of JetStream's its meaning for a read.
+func known(err *jetstream.APIError) error {
+	switch {
+	case err == nil:
+		return nil
+	case err.ErrorCode == codeNoCluster || err.ErrorCode == codeNotLeader:
+		return fmt.Errorf("%w: %w", errAgain, err)
+	}
+	return err
+}
+
+// get is a request for one message.
+type get struct {
+	Seq  uint64 `json:"seq,omitempty"`
+	Last string `json:"last_by_subj,omitempty"`
+	Next string `json:"next_by_subj,omitempty"`
+}
+
+// fromLeader asks the leader of a stream for a message, which is nil when there is
+// none. Only the leader has every message that was acknowledged.
+func (l *Log) fromLeader(ctx context.Context, stream string, g get) (*message, error) {
+	var found *message
+	err := l.retry(ctx, func() (err error) {
+		found, err = l.tryLeader(ctx, stream, g)
+		return err
+	})
+	return found, err
+}
+
+func (l *Log) tryLeader(ctx context.Context, stream string, g get) (*message, error) {
+	var reply struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message *struct {
+			Subject  string `json:"subject"`
+			Sequence uint64 `json:"seq"`
+			Header   []byte `json:"hdrs"`
+			Data     []byte `json:"data"`
+		} `json:"message"`
+	}
+	if err := l.call(ctx, "STREAM.MSG.GET."+stream, g, &reply); err != nil {
+		return nil, err
+	}
+	if reply.Error != nil && reply.Error.ErrorCode == codeNoMessage {
+		return nil, nil
+	}
+	if err := known(reply.Error); err != nil {
+		return nil, err
+	}
+	if reply.Message == nil {
+		return nil, errors.New("an answer without a message")
+	}
+	found := &message{seq: reply.Message.Sequence, subject: reply.Message.Subject, data: reply.Message.Data}
+	if len(reply.Message.Header) > 0 {
+		header, err := nats.DecodeHeadersMsg(reply.Message.Header)
+		if err != nil {
+			return nil, fmt.Errorf("%w: stream %s, sequence %d: %w", events.ErrDamaged, stream, found.seq, err)
+		}
+		found.header = header
+	}
+	return found, nil
+}
+
+// publish sends a message that must come directly after sequence last of its subject,
+// once, and returns its own sequence. known tells that the server takes it for one it
+// had before. Errors are as those of ask, errOutdated, or final and certain.
+func (l *Log) publish(ctx context.Context, m *nats.Msg, last uint64) (seq uint64, known bool, err error) {
+	m.Header["Nats-Expected-Last-Subject-Sequence"] = []string{fmt.Sprint(last)}
+	answer, err := l.ask(ctx, m)
+	if err != nil {
+		return 0, false, err
+	}
+	var ack struct {
+		Error     *jetstream.APIError `json:"error"`
+		Stream    string              `json:"stream"`
+		Seq       uint64              `json:"seq"`
+		Duplicate bool                `json:"duplicate"`
+	}
+	if err := json.Unmarshal(answer.Data, &ack); err != nil || ack.Error == nil && (ack.Seq == 0 || ack.Stream == "") {
+		return 0, false, fmt.Errorf("%w: %.100q", errUnsure, answer.Data)
+	}
+	if ack.Error != nil {
+		return 0, false, refusal(ack.Error)
+	}
+	return ack.Seq, ack.Duplicate, nil
+}
+
+// leaseTime is for how long a leader may be trusted after it last heard of its followers.
+// Servers elect another only after not hearing of it for 4 seconds.
+const leaseTime = 3 * time.Second
+
+// lastSequence is the sequence of the last message in the stream, as its leader knows
+// it. A leader that has not heard of enough followers lately may have been replaced
+// without knowing; its answer does not count.
+func (l *Log) lastSequence(ctx context.Context) (last uint64, err error) {
+	err = l.retry(ctx, func() error {
+		var reply struct {
+			Error *jetstream.APIError `json:"error"`
+			jetstream.StreamInfo
+		}
+		if err := l.call(ctx, "STREAM.INFO."+l.cfg.Stream, struct{}{}, &reply); err != nil {
+			return err
+		}
+		if err := known(reply.Error); err != nil {
+			return err
+		}
+		if !leads(reply.Cluster) {
+			return fmt.Errorf("%w: the leader of stream %s has not heard of its followers for %v", errAgain, l.cfg.Stream, leaseTime)
+		}
+		last = reply.State.LastSeq
+		return nil
+	})
+	return last, err
+}
+
+// leads tells whether a leader that describes its followers so certainly leads.
+func leads(c *jetstream.ClusterInfo) bool {
+	if c == nil || len(c.Replicas) == 0 {
+		return true
+	}
+	heard := 1
+	for _, r := range c.Replicas {
+		if !r.Offline && r.Active < leaseTime {
+			heard++
+		}
+	}
+	return 2*heard > len(c.Replicas)+1
+}

@@ -1,0 +1,253 @@
+package natslog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/oatmill/oatmill/events"
+)
+
+// end is where the stream ends.
+type end struct {
+	seq  uint64          // of the last message
+	last events.Position // of the last record; 0 when there is none
+}
+
+// Head is [events.Heads.Head]: what the last message of the stream says of itself.
+func (l *Log) Head(ctx context.Context, stream events.StreamID) (events.Head, error) {
+	head, err := once(ctx, l, func(ctx context.Context) (events.Head, error) {
+		if _, err := events.ParseStreamID(string(stream)); err != nil {
+			return events.Head{}, err
+		}
+		last, err := l.lastOf(ctx, stream)
+		if err != nil || last == nil {
+			return events.Head{}, err
+		}
+		return last.head, nil
+	})
+	if err != nil {
+		return events.Head{}, fmt.Errorf("head of %s: %w", stream, err)
+	}
+	return head, nil
+}
+
+// End is [events.Heads.End]. On a cluster it is the word of a leader that has heard of
+// enough of its followers lately, so that a node which was cut off does not confirm an end
+// that others have passed.
+func (l *Log) End(ctx context.Context) (events.Position, error) {
+	e, err := once(ctx, l, l.findEnd)
+	if err != nil {
+		return 0, fmt.Errorf("end of the log: %w", err)
+	}
+	return e.last, nil
+}
+
+// once makes a call that is no read and no append.
+func once[T any](ctx context.Context, l *Log, get func(ctx context.Context) (T, error)) (T, error) {
+	r := &reading{log: l, caller: ctx}
+	var got T
+	err := r.try(func(context.Context) (err error) {
+		got, err = fetch(r, get)
+		return err
+	})
+	return got, err
+}
+
+// findEnd asks the leader for the end of the log. What it found last time need not be
+// read again.
+func (l *Log) findEnd(ctx context.Context) (end, error) {
+	last, err := l.lastSequence(ctx)
+	if err != nil {
+		return end{}, err
+	}
+	if known := l.tail.seen(); known.seq == last {
+		return known, nil
+	}
+	found := end{seq: last}
+	for seq := last; seq > 0; seq-- {
+		m, err := l.fromLeader(ctx, l.cfg.Stream, get{Seq: seq})
+		switch {
+		case err != nil:
+			return end{}, err
+		case m == nil:
+			return end{}, l.damaged(seq, "the message is missing")
+		case l.isPart(m):
+			continue
+		}
+		e, err := l.parse(m)
+		if err != nil {
+			return end{}, err
+		}
+		found.last = e.last()
+		break
+	}
+	l.tail.saw(found)
+	return found, nil
+}
+
+// tail is the end of the log as far as this process knows it, and those who wait for
+// it to move. The server says when it has stored something, to whoever listens; nothing
+// guarantees that the word arrives, so that the end is asked for as well, every now and
+// then and only while somebody waits.
+type tail struct {
+	log *Log
+
+	mu      sync.Mutex
+	known   end
+	last    events.Position // there is a record here; beyond known.last where that is old
+	moved   chan struct{}   // closed when last moves; nil while nobody waits
+	waiting int
+	polling bool
+	polled  sync.WaitGroup
+	sub     *nats.Subscription
+}
+
+func newTail(l *Log) *tail { return &tail{log: l} }
+
+// listen subscribes to what the server says.
+func (t *tail) listen() (err error) {
+	t.sub, err = t.log.nc.Subscribe(t.log.wakeSubject(), func(m *nats.Msg) {
+		if seq, err := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64); err == nil {
+			t.reached(position(seq, 0))
+		}
+	})
+	return err
+}
+
+// wakeSubject is where the server says that a record was stored.
+func (l *Log) wakeSubject() string { return l.cfg.Subject + ".stored" }
+
+// seen is the end that was found last.
+func (t *tail) seen() end {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.known
+}
+
+func (t *tail) saw(e end) {
+	t.mu.Lock()
+	if e.seq > t.known.seq {
+		t.known = e
+	}
+	t.mu.Unlock()
+	t.reached(e.last)
+}
+
+// reached notes that there is a record at p.
+func (t *tail) reached(p events.Position) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if p <= t.last {
+		return
+	}
+	t.last = p
+	if t.moved != nil {
+		close(t.moved)
+		t.moved = nil
+	}
+}
+
+// Wait is [events.Notifier.Wait]. It returns nil only with cause. The server's word takes
+// about as long as the append; when it is lost, Wait is late by at most
+// Config.PollInterval.
+func (l *Log) Wait(ctx context.Context, after events.Position) error {
+	for {
+		err := ctx.Err()
+		if err == nil && l.closing.Err() != nil {
+			err = events.ErrClosed
+		}
+		if err != nil {
+			return fmt.Errorf("wait for a position above %d: %w", after, err)
+		}
+		moved := l.tail.enter(after)
+		if moved == nil {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+		case <-l.closing.Done():
+		}
+		l.tail.leave()
+	}
+}
+
+// enter is what to wait for, nil when there is a record behind after already. Who gets a
+// channel must leave.
+func (t *tail) enter(after events.Position) <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.last > after {
+		return nil
+	}
+	if t.moved == nil {
+		t.moved = make(chan struct{})
+	}
+	t.waiting++
+	if !t.polling && t.log.enter() == nil {
+		t.polling = true
+		t.polled.Go(t.poll)
+	}
+	return t.moved
+}
+
+func (t *tail) leave() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.waiting--
+}
+
+// needed tells the poll whether to go on. It ends a moment after the last waiter has
+// left, so that one who only reads what came and waits again finds it running.
+func (t *tail) needed() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.polling = t.waiting > 0 && t.log.closing.Err() == nil
+	return t.polling
+}
+
+// poll asks for the end, at once and then every Config.PollInterval. Trouble is logged when
+// it begins and when it changes; those who wait look by themselves from time to time.
+func (t *tail) poll() {
+	defer t.log.leave()
+	ticker := time.NewTicker(t.log.cfg.PollInterval)
+	defer ticker.Stop()
+	for trouble := ""; ; {
+		ctx, cancel := t.log.until(t.log.closing)
+		_, err := t.log.findEnd(ctx)
+		cancel()
+		switch {
+		case err == nil:
+			trouble = ""
+		case t.log.closing.Err() == nil && trouble != err.Error():
+			trouble = err.Error()
+			t.log.cfg.Logger.Warn("asking for the end of the log", "stream", t.log.cfg.Stream, "error", err)
+		}
+		select {
+		case <-ticker.C:
+		case <-t.log.closing.Done():
+		}
+		if !t.needed() {
+			return
+		}
+	}
+}
+
+// stop ends listening and the poll. The log's closing has ended before.
+func (t *tail) stop() error {
+	t.log.end()
+	t.polled.Wait()
+	if t.sub == nil {
+		return nil
+	}
+	if err := t.sub.Unsubscribe(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) && !errors.Is(err, nats.ErrBadSubscription) {
+		return fmt.Errorf("end of wake-ups: %w", err)
+	}
+	return nil
+}
