@@ -90,8 +90,11 @@ func (s *subject) asleep(n int) {
 // blockedIn counts the goroutines in the function that are waiting for something.
 func blockedIn(function string) (n int) {
 	stacks := make([]byte, 1<<20)
-	stacks = stacks[:runtime.Stack(stacks, true)]
-	for _, stack := range bytes.Split(stacks, []byte("\n\n")) {
+	size := runtime.Stack(stacks, true)
+	for ; size == len(stacks); size = runtime.Stack(stacks, true) { // a server in the process has many goroutines
+		stacks = make([]byte, 2*len(stacks))
+	}
+	for _, stack := range bytes.Split(stacks[:size], []byte("\n\n")) {
 		state, _, _ := bytes.Cut(stack, []byte("\n"))
 		busy := bytes.Contains(state, []byte("[runn")) // running or runnable
 		if !busy && bytes.Contains(stack, []byte(function)) {
