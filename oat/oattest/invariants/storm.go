@@ -208,6 +208,9 @@ func (c *call) stillOpen(h held) string {
 func (s *step) command(now time.Time, target held) command {
 	c := command{org: s.org, by: s.by}
 	switch s.kind {
+	case "register":
+		c.what = oat.Register{Organization: s.org, Plan: planFour, Owners: []string{"alice", "bob"}}
+		return c
 	case "generate":
 		cmd := oat.Generate{Organization: s.org, Label: "ci", Expires: oat.Never(), Resources: []oat.Resource{oat.All(s.org, oat.Read)}}
 		c.expiry = expiry{chosen: true}
