@@ -282,6 +282,7 @@ func TestForm(t *testing.T) {
 
 func TestBodies(t *testing.T) {
 	d := newDesk(t)
+	created, _ := d.create()
 	for name, c := range map[string]struct {
 		body    string
 		status  int
@@ -291,17 +292,19 @@ func TestBodies(t *testing.T) {
 		"a form":             {`label=a`, 415, []string{"Content-Type", "application/x-www-form-urlencoded"}},
 		"another charset":    {`{}`, 415, []string{"Content-Type", "application/json; charset=utf-16"}},
 		"compressed":         {`{}`, 415, []string{"Content-Encoding", "gzip"}},
-		"with a charset":     {`{}`, 400, []string{"Content-Type", "application/json; charset=UTF-8"}},
+		"with a charset":     {`{"x":1}`, 400, []string{"Content-Type", "application/json; charset=UTF-8"}},
 		"as large as may be": {`{"label":"` + strings.Repeat("a", 64<<10-12) + `"}`, 400, nil},
 		"larger":             {`{"label":"` + strings.Repeat("a", 64<<10-11) + `"}`, 413, nil},
 		"deep":               {strings.Repeat(`[`, 60000), 400, nil},
 	} {
-		r := d.request(http.MethodPost, tokensOfAcme, "alice", c.body)
-		for i := 0; i < len(c.headers); i += 2 {
-			r.Header.Set(c.headers[i], c.headers[i+1])
-		}
-		if got := d.serve(r); got.status != c.status {
-			t.Errorf("%s: status %d, want %d: %s", name, got.status, c.status, got.body)
+		for _, to := range [][2]string{{http.MethodPost, tokensOfAcme}, {http.MethodPatch, tokensOfAcme + "/" + created.ID}} {
+			r := d.request(to[0], to[1], "alice", c.body)
+			for i := 0; i < len(c.headers); i += 2 {
+				r.Header.Set(c.headers[i], c.headers[i+1])
+			}
+			if got := d.serve(r); got.status != c.status {
+				t.Errorf("%s: %s: status %d, want %d: %s", name, to[0], got.status, c.status, got.body)
+			}
 		}
 	}
 }
