@@ -143,9 +143,9 @@ func (l *Log) LoadCheckpoint(ctx context.Context, name string) (p events.Positio
 }
 
 // Check counts and tells whether the log's parts agree: positions run without a gap up to the
-// counter, and every stream has as many records as its head says. It says nothing about what
-// records contain; [events.VerifyChain] does. What does not fit is [events.ErrDamaged]. A
-// check takes about as long as reading the log's indexes.
+// counter, and versions do in every stream. It says nothing about what records contain;
+// [events.VerifyChain] does. What does not fit is [events.ErrDamaged]. A check takes about as
+// long as reading the log's indexes.
 func (l *Log) Check(ctx context.Context) error {
 	if err := l.use(ctx, l.check); err != nil {
 		return fmt.Errorf("check log: %w", err)
@@ -155,21 +155,21 @@ func (l *Log) Check(ctx context.Context) error {
 
 func (l *Log) check(ctx context.Context) error {
 	return pgx.BeginTxFunc(ctx, l.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		var counter, records, last, versions int64
-		if err := tx.QueryRow(ctx, l.sql.check).Scan(&counter, &records, &last, &versions); err != nil {
+		var counter, records, last int64
+		if err := tx.QueryRow(ctx, l.sql.check).Scan(&counter, &records, &last); err != nil {
 			return err
 		}
-		if records != counter || last != counter || versions != counter {
-			return l.damaged("the counter is at %d, the last record at %d; there are %d records, and streams know %d", counter, last, records, versions)
+		if records != counter || last != counter {
+			return l.damaged("the counter is at %d, the last record at %d, and there are %d records", counter, last, records)
 		}
 		var stream string
-		var noted, found, highest int64
-		err := tx.QueryRow(ctx, l.sql.each).Scan(&stream, &noted, &found, &highest)
+		var n, lowest, highest int64
+		err := tx.QueryRow(ctx, l.sql.each).Scan(&stream, &n, &lowest, &highest)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
 		}
 		if err == nil {
-			err = l.damaged("%s is noted to end at version %d, and has %d records up to version %d", stream, noted, found, highest)
+			err = l.damaged("%s has %d records, of the versions %d to %d", stream, n, lowest, highest)
 		}
 		return err
 	})

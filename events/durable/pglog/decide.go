@@ -116,6 +116,7 @@ func (l *Log) readHeads(rows pgx.Rows, v *view) error {
 type plan struct {
 	end     events.Position // after which the records come
 	records []events.Recorded
+	hashes  []events.Hash                   // of the records
 	heads   map[events.StreamID]events.Head // of the streams that grow
 	members []*addition                     // whose records these are
 	parts   [][]events.Recorded             // the records of each
@@ -173,6 +174,10 @@ func (p *plan) add(a *addition, head events.Head, planned map[ulid.ULID]struct{}
 		records[i].Position = p.end + events.Position(len(p.records)+i+1)
 		planned[records[i].ID] = struct{}{}
 	}
+	for i := range records[1:] {
+		p.hashes = append(p.hashes, records[i+1].Previous)
+	}
+	p.hashes = append(p.hashes, head.Hash)
 	p.heads[a.stream] = head
 	p.records = append(p.records, records...)
 	p.members = append(p.members, a)

@@ -123,9 +123,8 @@ func layout() map[string]string {
 	return map[string]string{
 		"layout":  "application text, version integer",
 		"counter": "one boolean, position bigint; PRIMARY KEY (one)",
-		"streams": "name text, version bigint, hash bytea; PRIMARY KEY (name)",
 		"records": "position bigint, stream text, version bigint, id uuid, type text, time timestamp with time zone, actor text, " +
-			"correlation text, causation uuid, reason text, previous bytea, data text; PRIMARY KEY (\"position\"), UNIQUE (id), UNIQUE (stream, version)",
+			"correlation text, causation uuid, reason text, previous bytea, hash bytea, data text; PRIMARY KEY (\"position\"), UNIQUE (id), UNIQUE (stream, version)",
 		"snapshots":   "name text, version bigint, hash bytea, format text, data bytea; PRIMARY KEY (name)",
 		"checkpoints": "name text, position bigint; PRIMARY KEY (name)",
 	}
@@ -134,7 +133,7 @@ func layout() map[string]string {
 // needs are the rights on a table without which the log does not work.
 func needs(table string) string {
 	return map[string]string{
-		"layout": "SELECT", "counter": "SELECT UPDATE", "streams": "SELECT INSERT UPDATE", "records": "SELECT INSERT",
+		"layout": "SELECT", "counter": "SELECT UPDATE", "records": "SELECT INSERT",
 		"snapshots": "SELECT INSERT UPDATE", "checkpoints": "SELECT INSERT UPDATE",
 	}[table]
 }

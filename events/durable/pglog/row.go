@@ -20,24 +20,19 @@ func (p *plan) arguments() []any {
 	streams, versions, ids := make([]string, n), make([]int64, n), make([]pgtype.UUID, n)
 	types, times, actors := make([]string, n), make([]time.Time, n), make([]string, n)
 	correlations, causations, reasons := make([]string, n), make([]pgtype.UUID, n), make([]string, n)
-	previous, data := make([][]byte, n), make([]string, n)
+	previous, hashes, data := make([][]byte, n), make([][]byte, n), make([]string, n)
 	for i := range p.records {
 		r := &p.records[i]
 		streams[i], versions[i], ids[i] = string(r.Stream), int64(r.Version), pgtype.UUID{Bytes: r.ID, Valid: true}
 		types[i], times[i], actors[i] = r.Type, r.Time, r.Actor
 		correlations[i], reasons[i] = r.Correlation, r.Reason
 		causations[i] = pgtype.UUID{Bytes: r.Causation, Valid: r.Causation != (events.Envelope{}).Causation}
-		previous[i], data[i] = r.Previous[:], string(r.Data)
-	}
-	names, heads, hashes := make([]string, 0, len(p.heads)), make([]int64, 0, len(p.heads)), make([][]byte, 0, len(p.heads))
-	for name, head := range p.heads {
-		names, heads, hashes = append(names, string(name)), append(heads, int64(head.Version)), append(hashes, head.Hash[:])
+		previous[i], hashes[i], data[i] = r.Previous[:], p.hashes[i][:], string(r.Data)
 	}
 	return []any{
 		int64(p.end), int64(n),
 		streams, versions, pgtype.FlatArray[pgtype.UUID](ids), types, times, actors, correlations,
-		pgtype.FlatArray[pgtype.UUID](causations), reasons, previous, data,
-		names, heads, hashes,
+		pgtype.FlatArray[pgtype.UUID](causations), reasons, previous, hashes, data,
 	}
 }
 

@@ -1,0 +1,189 @@
+package pglog_test
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/pglog"
+)
+
+// rawTable has the columns of a record, and of indexes only those without which two
+// writers could win one version. The baselines use it as a program does that keeps
+// events in a table of its own.
+const rawTable = `CREATE TABLE raw (position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, stream text COLLATE "C" NOT NULL, version bigint NOT NULL,
+	id uuid NOT NULL, type text NOT NULL, time timestamptz NOT NULL, actor text NOT NULL, correlation text NOT NULL, causation uuid, reason text NOT NULL,
+	previous bytea NOT NULL, data text NOT NULL, UNIQUE (stream, version))`
+
+const rawInsert = `INSERT INTO raw (stream, version, id, type, time, actor, correlation, causation, reason, previous, data)
+	VALUES ($1, $2, $3, $4, $5, $6, '', NULL, '', $7, $8)`
+
+// rawPool has a connection for each caller, already made.
+func rawPool(b *testing.B, address string, callers int) *pgxpool.Pool {
+	b.Helper()
+	cfg, err := pgxpool.ParseConfig(address)
+	if err != nil {
+		b.Fatal(err)
+	}
+	cfg.MaxConns, cfg.MinConns = int32(callers), int32(callers)
+	pool, err := pgxpool.NewWithConfig(b.Context(), cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(pool.Close)
+	if _, err := pool.Exec(b.Context(), rawTable); err != nil {
+		b.Fatal(err)
+	}
+	return pool
+}
+
+func insertRaw(ctx context.Context, pool *pgxpool.Pool, stream events.StreamID, version int, e *events.Envelope, previous []byte) error {
+	_, err := pool.Exec(ctx, rawInsert, string(stream), version, e.ID, e.Type, e.Time, e.Actor, previous, string(e.Data))
+	return err
+}
+
+// samples are durations of single rounds.
+type samples []time.Duration
+
+func (s *samples) time(f func()) {
+	start := time.Now()
+	f()
+	*s = append(*s, time.Since(start))
+}
+
+func (s samples) median() float64 {
+	slices.Sort(s)
+	return float64(s[len(s)/2])
+}
+
+// BenchmarkAppend1 compares an append by a single writer with one INSERT, in turn, call by
+// call.
+func BenchmarkAppend1(b *testing.B) { benchmarkAppend(b, 1, 256) }
+
+// BenchmarkAppend32 and BenchmarkAppend256 compare the throughput of as many writers, each
+// on a stream of its own, with that of the same number of callers, each with a connection
+// of its own, who insert a row in a statement that commits itself. They take turns, round
+// by round. b.N counts rounds.
+func BenchmarkAppend32(b *testing.B) { benchmarkAppend(b, 32, 64) }
+
+func BenchmarkAppend256(b *testing.B) { benchmarkAppend(b, 256, 32) }
+
+func benchmarkAppend(b *testing.B, writers, each int) {
+	address := newDatabase(b)
+	log := openFor(b, address, pglog.Config{})
+	pool := rawPool(b, address, writers)
+	versions := 0
+	var ours, raw samples
+	round := func(into *samples, do func(stream events.StreamID, version int, e *events.Envelope) error) {
+		batches := make([][]events.Envelope, writers)
+		for w := range batches {
+			batches[w] = newGenerator().batch(each)
+		}
+		into.time(func() {
+			var all sync.WaitGroup
+			for w, batch := range batches {
+				stream := events.StreamID(fmt.Sprintf("organization/w%d", w))
+				all.Go(func() {
+					for i := range batch {
+						if err := do(stream, versions+i, &batch[i]); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			all.Wait()
+		})
+	}
+	previous := make([]byte, 32)
+	for b.Loop() {
+		round(&raw, func(stream events.StreamID, version int, e *events.Envelope) error {
+			return insertRaw(b.Context(), pool, stream, version, e, previous)
+		})
+		round(&ours, func(stream events.StreamID, version int, e *events.Envelope) error {
+			_, err := log.Append(b.Context(), stream, events.Version(version), *e)
+			return err
+		})
+		versions += each
+	}
+	n := float64(writers * each)
+	b.ReportMetric(ours.median()/n, "ns/append")
+	b.ReportMetric(raw.median()/n, "ns/raw")
+	b.ReportMetric(raw.median()/ours.median(), "x-raw")
+	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkScan compares ReadAll with a scan of the same rows that decodes nothing.
+// b.N counts reads of the whole log.
+func BenchmarkScan(b *testing.B) {
+	const records, streams = 100_000, 200
+	address := newDatabase(b)
+	log := openFor(b, address, pglog.Config{})
+	fill(b, log, records, streams)
+	mustExec(b, address, `VACUUM ANALYZE`)
+	conn := connect(b, address)
+	var ours, raw samples
+	for b.Loop() {
+		raw.time(func() {
+			rows, err := conn.Query(b.Context(), `SELECT * FROM oatmill.records ORDER BY position`)
+			if err != nil {
+				b.Fatal(err)
+			}
+			n := 0
+			for rows.Next() {
+				n += len(rows.RawValues()) / 12
+			}
+			if rows.Err() != nil || n != records {
+				b.Fatalf("the scan found %d rows: %v", n, rows.Err())
+			}
+		})
+		ours.time(func() {
+			n := 0
+			for _, err := range log.ReadAll(b.Context(), 0) {
+				if n++; err != nil {
+					b.Fatal(err)
+				}
+			}
+			if n != records {
+				b.Fatalf("ReadAll yielded %d records", n)
+			}
+		})
+	}
+	b.ReportMetric(ours.median()/records, "ns/record")
+	b.ReportMetric(raw.median()/records, "ns/raw")
+	b.ReportMetric(raw.median()/ours.median(), "x-raw-speed")
+	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkWake measures how long after an append another handle's Wait returns.
+func BenchmarkWake(b *testing.B) {
+	address := newDatabase(b)
+	log, other := openFor(b, address, pglog.Config{}), openFor(b, address, pglog.Config{})
+	g := newGenerator()
+	var late samples
+	for b.Loop() {
+		after, err := other.End(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		woken := make(chan time.Time, 1)
+		go func() {
+			if err := other.Wait(b.Context(), after); err != nil {
+				b.Error(err)
+			}
+			woken <- time.Now()
+		}()
+		mustAppend(b, log, acme, g.tokenGenerated())
+		appended := time.Now()
+		late = append(late, max(0, (<-woken).Sub(appended)))
+	}
+	slices.SortFunc(late, cmp.Compare)
+	b.ReportMetric(float64(late[len(late)*99/100].Microseconds())/1000, "p99-ms")
+}
