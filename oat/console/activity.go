@@ -33,7 +33,8 @@ type filter struct {
 	Until  string // the last day, "" for today
 }
 
-const activitySize = 30
+// activitySize keeps the page below 100 KB, whatever tokens are called.
+const activitySize = 20
 
 func readFilter(query url.Values) filter {
 	return filter{

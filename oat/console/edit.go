@@ -92,7 +92,7 @@ func (v *visit) edit(token *projection.Token, f *form, version events.Version) (
 	before, _ := was.resources(v.org.Name)
 	switch {
 	case len(own) > 0:
-		cmd.Resources = []oat.Resource{}
+		cmd.Resources = append(resources, refused())
 	case !slices.EqualFunc(resources, before, sameResource):
 		cmd.Resources = resources
 	}

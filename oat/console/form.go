@@ -59,9 +59,9 @@ func emptyForm() form {
 	return form{Expires: defaultTerm, AllLevel: levelRead, Rows: []repositoryRow{{Level: levelRead}}, Focus: -1}
 }
 
-// maxRows is how many rows a posted form is read with; one that has more was not made
-// by these pages, and is refused for having too many repositories.
-const maxRows = 2 * quota.MaxRepositories
+// maxRows is how many rows a posted form is read with: one too many, so that a form that
+// was not made by these pages is refused for it.
+const maxRows = quota.MaxRepositories + 1
 
 // readForm takes what was posted.
 func readForm(values url.Values) form {
@@ -243,7 +243,7 @@ func (f *form) check(organization string) (found problems) {
 		found.add("repositories", "Name at least one repository.")
 	}
 	if len(resources) > quota.MaxRepositories {
-		found.add("repositories", fmt.Sprintf("%d repositories are selected, at most %d can be. For more, choose all repositories.", len(resources), quota.MaxRepositories))
+		found.add("repositories", fmt.Sprintf("More than %d repositories are selected. For so many, choose all repositories.", quota.MaxRepositories))
 		return found
 	}
 	first := make(map[string]bool)
@@ -277,9 +277,12 @@ func (f *form) understand(organization string, found oat.ValidationErrors) (all 
 			all.add("expires", "Choose when the token expires: "+e.Problem+".")
 		case parseIndex(e.Field, &i) && i < len(rows):
 			row := &f.Rows[rows[i]]
+			if row.Problem != "" {
+				continue
+			}
 			row.Problem = "This is not the name of a repository of " + organization + ". Write it like " + organization + "/api, in lower case."
 			all.add(rowID(rows[i]), row.Problem)
-		default:
+		case len(rows) == 0:
 			all.add("access", "Choose what the token can access: "+e.Problem+".")
 		}
 	}

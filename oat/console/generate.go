@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -115,8 +116,8 @@ func (v *visit) generate() {
 		v.showGenerate(http.StatusOK, f, same)
 		return
 	}
-	cmd, own := v.command(&f)
-	token, secret, err := v.cfg.Service.Generate(v.r.Context(), oat.Actor{User: v.user, Correlation: request}, cmd)
+	command, own := v.command(&f)
+	token, secret, err := v.cfg.Service.Generate(v.r.Context(), oat.Actor{User: v.user, Correlation: request}, command)
 	if err != nil {
 		v.notGenerated(f, own, request, err)
 		return
@@ -144,20 +145,23 @@ func (v *visit) showSecret(token *oat.Token, secret oat.Secret) {
 // there is anything the command is one that the service refuses, too, so that it tells
 // everything else that is wrong at the same time.
 func (v *visit) command(f *form) (oat.Generate, problems) {
-	cmd := oat.Generate{Organization: v.org.Name, Label: f.Label, Description: f.Description, Once: true}
+	asked := oat.Generate{Organization: v.org.Name, Label: f.Label, Description: f.Description, Once: true}
 	var own problems
 	var wrong string
-	if cmd.Expires, wrong = f.expiry(v.now); wrong != "" {
-		cmd.Expires = oat.Expiry{}
+	if asked.Expires, wrong = f.expiry(v.now); wrong != "" {
+		asked.Expires = oat.Expiry{}
 		own.add(expiryField(f), wrong)
 	}
-	if access := f.check(v.org.Name); len(access) > 0 {
-		own = append(own, access...)
-	} else {
-		cmd.Resources, _ = f.resources(v.org.Name)
+	access := f.check(v.org.Name)
+	asked.Resources, _ = f.resources(v.org.Name)
+	if len(access) > 0 {
+		asked.Resources = append(asked.Resources, refused())
 	}
-	return cmd, own
+	return asked, append(own, access...)
 }
+
+// refused is a resource that no command is accepted with. It comes after all others.
+func refused() oat.Resource { return oat.Resource{} }
 
 func expiryField(f *form) string {
 	if f.Expires == termDate {
@@ -167,26 +171,26 @@ func expiryField(f *form) string {
 }
 
 // together are the problems in the order of the fields, one of each field. What the form
-// said of access and expiry makes what the service says of them void.
+// said of access or expiry as a whole makes void what the service says of it.
 func together(own, domain problems) (all problems) {
-	about := func(id string) int {
-		return slices.IndexFunc([]string{"label", "description", "expires", "date", "access", "all-level", "repositories", "repository-"}, func(field string) bool {
-			return id == field || strings.HasSuffix(field, "-") && strings.HasPrefix(id, field)
-		})
-	}
-	access, expiry := about("access"), about("expires")
-	has := func(from, to int) bool {
-		return slices.ContainsFunc(own, func(p problem) bool { return about(p.ID) >= from && about(p.ID) <= to })
+	order := []string{"label", "description", "expires", "date", "access", "all-level", "repositories", rowID(0)}
+	rank := func(p problem) int {
+		if i := slices.Index(order, p.ID); i >= 0 {
+			return i
+		}
+		return len(order)
 	}
 	all = slices.Clone(own)
 	for _, p := range domain {
-		field := about(p.ID)
-		void := field >= access && has(access, len("repository-")) || field >= expiry && field < access && has(expiry, access-1)
+		void := p.ID == "expires" && all.Of("date") != "" ||
+			p.ID == "access" && slices.ContainsFunc(own, func(p problem) bool { return rank(p) >= slices.Index(order, "access") })
 		if !void && all.Of(p.ID) == "" {
 			all = append(all, p)
 		}
 	}
-	slices.SortStableFunc(all, func(a, b problem) int { return about(a.ID) - about(b.ID) })
+	slices.SortStableFunc(all, func(a, b problem) int {
+		return cmp.Or(rank(a)-rank(b), len(a.ID)-len(b.ID), strings.Compare(a.ID, b.ID))
+	})
 	return all
 }
 

@@ -172,3 +172,11 @@ func (a answer) leads(path string) answer {
 func tokenPath(token oat.Token, rest string) string {
 	return fmt.Sprintf("/orgs/acme/tokens/%s%s", token.ID, rest)
 }
+
+// use records one use of a token of acme, refused if there is a cause.
+func (d *desk) use(token oat.Token, cause string) {
+	d.t.Helper()
+	d.Recorder.Record(oat.Use{Organization: "acme", Token: token.ID, At: d.Clock.Now(), Cause: cause, Address: "203.0.113.7", UserAgent: "docker/28.2.2"})
+	must(d.t, d.Recorder.Flush(d.t.Context()))
+	d.catchUp()
+}

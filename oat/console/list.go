@@ -12,8 +12,8 @@ import (
 	"github.com/oatmill/oatmill/projection"
 )
 
-// pageSize keeps the list well below 100 KB, whatever the tokens are called.
-const pageSize = 25
+// pageSize keeps the list below 100 KB, whatever the tokens are called.
+const pageSize = 20
 
 // maxSearch is how many bytes of a search are looked at.
 const maxSearch = 200
@@ -176,8 +176,6 @@ func comparison(column string) func(a, b *listed) int {
 		return func(a, b *listed) int { return strings.Compare(strings.ToLower(a.Label), strings.ToLower(b.Label)) }
 	case "status":
 		return func(a, b *listed) int { return strings.Compare(a.status.Words, b.status.Words) }
-	case "creator":
-		return func(a, b *listed) int { return strings.Compare(a.CreatedBy, b.CreatedBy) }
 	case "created":
 		return func(a, b *listed) int { return a.CreatedAt.Compare(b.CreatedAt) }
 	case "used":
@@ -200,7 +198,7 @@ func (l *listed) end() time.Time {
 // around.
 func columns(query url.Values, order string) []column {
 	heads := []struct{ name, words string }{
-		{"label", "Label"}, {"status", "Status"}, {"", "Access"}, {"creator", "Created by"}, {"created", "Created"}, {"used", "Last used"}, {"expires", "Expires"},
+		{"label", "Label"}, {"status", "Status"}, {"", "Access"}, {"created", "Created"}, {"used", "Last used"}, {"expires", "Expires"},
 	}
 	all := make([]column, len(heads))
 	for i, head := range heads {
@@ -222,11 +220,19 @@ func columns(query url.Values, order string) []column {
 
 func (v *visit) row(t *listed) row {
 	r := row{
-		ID: t.ID.String(), Label: t.Label, Description: t.Description, Creator: actorInWords(t.CreatedBy),
+		ID: t.ID.String(), Label: t.Label, Description: beginning(t.Description), Creator: actorInWords(t.CreatedBy),
 		Status: t.status, Access: accessOf(v.org.Name, t.Resources), Editable: t.State == projection.Active,
 		Created: v.instant(t.CreatedAt, ""), Used: v.instant(t.used, "Never"), Expires: v.expiry(&t.Token),
 	}
 	return r
+}
+
+// beginning is as much of a description as a row has room for.
+func beginning(description string) string {
+	if runes := []rune(description); len(runes) > 80 {
+		return string(runes[:80]) + "…"
+	}
+	return description
 }
 
 func (v *visit) expiry(t *projection.Token) instant {

@@ -14,7 +14,12 @@ import (
 type startPage struct {
 	frame
 	Organizations []string
+	More          int // that are not shown
 }
+
+// maxNames is how many organizations or owners one page names, which keeps it below
+// 100 KB.
+const maxNames = 250
 
 // start leads straight on where there is only one organization.
 func (v *visit) start() {
@@ -27,7 +32,8 @@ func (v *visit) start() {
 		v.redirect(v.link("orgs", names[0], "tokens"), "")
 		return
 	}
-	v.render(http.StatusOK, "start", startPage{v.frame("Your organizations", ""), names})
+	shown := names[:min(len(names), maxNames)]
+	v.render(http.StatusOK, "start", startPage{v.frame("Your organizations", ""), shown, len(names) - len(shown)})
 }
 
 func (v *visit) owned() (names []string, err error) {
@@ -47,6 +53,7 @@ type organizationPage struct {
 	frame
 	Room         room
 	Owners       []owner
+	More         int // owners that are not shown
 	Registered   instant
 	Repositories int // how many one token may name
 }
@@ -61,7 +68,9 @@ func (v *visit) organization() {
 		frame: v.frame("Organization", "organization"), Room: v.room(), Repositories: quota.MaxRepositories,
 		Registered: v.instant(v.org.RegisteredAt, ""),
 	}
-	for _, name := range v.org.Owners {
+	shown := v.org.Owners[:min(len(v.org.Owners), maxNames)]
+	p.More = len(v.org.Owners) - len(shown)
+	for _, name := range shown {
 		p.Owners = append(p.Owners, owner{name, name == v.user})
 	}
 	v.render(http.StatusOK, "organization", p)

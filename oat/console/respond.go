@@ -242,8 +242,8 @@ func counted[N int | int64](n N, noun string) string {
 	switch {
 	case n == 1:
 		return "1 " + noun
-	case strings.HasSuffix(noun, "y"):
-		return fmt.Sprintf("%d %sies", n, strings.TrimSuffix(noun, "y"))
+	case noun == "repository":
+		noun = "repositorie"
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
 }

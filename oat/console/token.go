@@ -36,8 +36,9 @@ type use struct {
 	Cause          string
 }
 
-// timelineSize is how many things a token's page tells.
-const timelineSize = 50
+// timelineSize is how many things a token's page tells. It keeps the page below 100 KB,
+// whatever was written about the token.
+const timelineSize = 15
 
 // token shows one token.
 func (v *visit) token() {

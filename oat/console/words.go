@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/oatmill/oatmill/events"
 	"github.com/oatmill/oatmill/oat"
 	"github.com/oatmill/oatmill/projection"
@@ -54,7 +56,7 @@ func span(d time.Duration) string {
 		return counted(int(d/time.Minute), "minute")
 	case d < 2*day:
 		return counted(int(d/time.Hour), "hour")
-	case d < 60*day:
+	case d < 100*day:
 		return counted(int(d/day), "day")
 	case d < 730*day:
 		return counted(int(d/(30*day)), "month")
@@ -87,54 +89,63 @@ func statusOf(t *projection.Token, now time.Time) status {
 
 // access is what resources open, in words.
 type access struct {
-	Brief string   // for a row of the list
-	Lines []string // in full
+	What, Level string   // for a row of the list
+	Lines       []string // in full
 }
 
 func accessOf(organization string, resources []events.Resource) access {
 	var a access
-	for _, r := range resources {
-		a.Lines = append(a.Lines, resourceInWords(organization, r))
-	}
-	if len(resources) == 1 {
-		a.Brief = a.Lines[0]
-		return a
-	}
 	writable := 0
 	for _, r := range resources {
+		what, level := resourceInWords(organization, r)
+		a.Lines = append(a.Lines, what+", "+level)
+		a.What, a.Level = what, level
 		if slices.Contains(r.Scopes, oat.ScopePush) {
 			writable++
 		}
 	}
-	a.Brief = counted(len(resources), "repository") + ", "
-	switch writable {
-	case 0:
-		a.Brief += "read"
-	case len(resources):
-		a.Brief += "read and write"
-	default:
-		a.Brief += fmt.Sprintf("%d of them read and write", writable)
+	if n := len(resources); n > 1 {
+		a.What = counted(n, "repository")
+		switch writable {
+		case 0:
+			a.Level = "read"
+		case n:
+			a.Level = "read and write"
+		default:
+			a.Level = fmt.Sprintf("read and write for %d, read for %d", writable, n-writable)
+		}
 	}
 	return a
 }
 
-func resourceInWords(organization string, r events.Resource) string {
-	what := r.Path
-	switch {
-	case r.Path == oat.PathPublic:
+// Summary is the lines, as far as a tooltip has room for them.
+func (a access) Summary() string { return strings.Join(shorten(a.Lines, 3), "\n") }
+
+// shorten keeps so many lines and says how many there are beside them.
+func shorten(lines []string, room int) []string {
+	if len(lines) <= room {
+		return lines
+	}
+	return append(slices.Clone(lines[:room]), fmt.Sprintf("and %d more", len(lines)-room))
+}
+
+func resourceInWords(organization string, r events.Resource) (what, level string) {
+	what = r.Path
+	switch r.Path {
+	case oat.PathPublic:
 		what = "Public repositories"
-	case r.Path == organization+"/*":
+	case organization + "/*":
 		what = "All repositories"
 	}
 	switch {
 	case r.Type != oat.TypeRepository || len(r.Scopes) == 0:
-		return what + ", no access"
+		return what, "no access"
 	case slices.Contains(r.Scopes, oat.ScopePush):
-		return what + ", read and write"
+		return what, "read and write"
 	case r.Path == oat.PathPublic:
-		return what + ", read only"
+		return what, "read only"
 	}
-	return what + ", read"
+	return what, "read"
 }
 
 // happening is an entry of a history in words.
@@ -154,11 +165,13 @@ type change struct{ Field, From, To string }
 func (v *visit) happening(e *projection.Entry) happening {
 	h := happening{When: v.instant(e.Time, ""), Actor: actorInWords(e.Actor), Action: actionOf(e.Type), Label: e.Label, Reason: e.Reason}
 	h.Words = actionInWords(h.Action)
-	if h.Action == generatedToken || e.Token != [16]byte{} {
+	if e.Token != uuid.Nil {
 		h.Token = e.Token.String()
 	}
 	for _, c := range e.Changes {
-		h.Changes = append(h.Changes, v.change(c))
+		if h.Action != generatedToken || c.Field != "state" { // every new token is active
+			h.Changes = append(h.Changes, v.change(c))
+		}
 	}
 	return h
 }
@@ -223,8 +236,27 @@ func actorInWords(actor string) string {
 	return actor
 }
 
+// change puts a change into words. Of access it tells the difference only, and not more
+// of it than a page has room for; the CSV has it in full.
 func (v *visit) change(c projection.Change) change {
-	return change{fieldInWords(c.Field), v.valueInWords(c.Field, c.From), v.valueInWords(c.Field, c.To)}
+	if c.Field != "resources" {
+		return change{fieldInWords(c.Field), valueInWords(c.Field, c.From), valueInWords(c.Field, c.To)}
+	}
+	const room = 4
+	from, to := v.accessInWords(c.From), v.accessInWords(c.To)
+	less := slices.DeleteFunc(slices.Clone(from), func(line string) bool { return slices.Contains(to, line) })
+	more := slices.DeleteFunc(slices.Clone(to), func(line string) bool { return slices.Contains(from, line) })
+	if len(less)+len(more) == 0 {
+		less, more = from, to // the order changed, or how it is written down
+	}
+	return change{fieldInWords(c.Field), strings.Join(shorten(less, room), "; "), strings.Join(shorten(more, room), "; ")}
+}
+
+func (v *visit) accessInWords(value string) []string {
+	if value == "" {
+		return nil
+	}
+	return accessOf(v.org.Name, parseAccess(value)).Lines
 }
 
 func fieldInWords(field string) string {
@@ -242,14 +274,8 @@ func fieldInWords(field string) string {
 }
 
 // valueInWords is a value of a [projection.Change]; nothing stays nothing.
-func (v *visit) valueInWords(field, value string) string {
-	if value == "" {
-		return ""
-	}
-	switch field {
-	case "resources":
-		return strings.Join(accessOf(v.org.Name, parseAccess(value)).Lines, "; ")
-	case "expires_at":
+func valueInWords(field, value string) string {
+	if field == "expires_at" {
 		if at, err := time.Parse(time.RFC3339Nano, value); err == nil {
 			return exact(at)
 		}
