@@ -1,0 +1,102 @@
+package durable_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+)
+
+// bound is how a process is started that must not outlive this one.
+func bound() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
+
+// unplug takes a SQLite file away from this process, as a disk does that is pulled: every
+// read and write through the descriptors it has open fails, and the path, which must lead
+// through a symbolic link of this process's own, leads nowhere. Other processes do not
+// notice. replug puts both back.
+//
+// The memory that processes share beside a WAL stays. So this process still sees that
+// there was a commit, and cannot read it.
+func unplug(path string) (replug func() error, err error) {
+	link := filepath.Dir(path)
+	folder, err := os.Readlink(link)
+	if err != nil {
+		return nil, err
+	}
+	file, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return nil, err
+	}
+	nowhere, err := os.Open("/") // a descriptor that yields an error for every read and write
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(link); err != nil {
+		return nil, err
+	}
+	saved := make(map[int]int) // by descriptor, one to the file
+	for more := true; more && err == nil; {
+		more, err = divert(int(nowhere.Fd()), file, saved)
+	}
+	if err == nil && len(saved) == 0 {
+		err = errors.New("no descriptor of " + file)
+	}
+	return func() error {
+		defer nowhere.Close()
+		err := os.Symlink(folder, link)
+		for fd, old := range saved {
+			// The old descriptor stays: closing it would drop the file's locks.
+			err = errors.Join(err, syscall.Dup3(old, fd, syscall.O_CLOEXEC))
+		}
+		return err
+	}, err
+}
+
+// divert makes the descriptors of the file, and of the WAL beside it, descriptors of
+// nowhere, and tells whether there were any.
+func divert(nowhere int, file string, saved map[int]int) (found bool, err error) {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return false, err
+	}
+	spare := make(map[int]bool)
+	for _, old := range saved {
+		spare[old] = true
+	}
+	for _, entry := range entries {
+		fd, _ := strconv.Atoi(entry.Name())
+		to, err := os.Readlink("/proc/self/fd/" + entry.Name())
+		if err != nil || spare[fd] || !slices.Contains([]string{file, file + "-wal"}, to) {
+			continue
+		}
+		old, err := syscall.Dup(fd)
+		if err != nil {
+			return false, err
+		}
+		spare[old], saved[fd], found = true, old, true
+		if err := syscall.Dup3(nowhere, fd, syscall.O_CLOEXEC); err != nil {
+			return false, err
+		}
+		if to == file {
+			if err := share(old); err != nil {
+				return false, err
+			}
+		}
+	}
+	return found, nil
+}
+
+// share takes the lock again that every SQLite connection with a WAL holds as long as it is
+// open, and that the operating system drops when a process closes any descriptor of the
+// file. Without it, the last process to close the file would not see that this one is
+// there.
+func share(fd int) error {
+	err := syscall.FcntlFlock(uintptr(fd), syscall.F_SETLK, &syscall.Flock_t{Type: syscall.F_RDLCK, Start: 0x40000002, Len: 510})
+	if err != nil {
+		return fmt.Errorf("lock: %w", err)
+	}
+	return nil
+}
