@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -89,6 +90,7 @@ func postgresHost(t testing.TB) viewHost {
 	}
 	t.Cleanup(func() { noError(t, server.Close()) })
 	h := viewHost{dialect: sqlview.PostgreSQL, driver: "pgx", address: server.URL()}
+	h.address = collatedDatabase(t, h)
 	h.open = func(t testing.TB) *sql.DB { return openDatabase(t, h) }
 	prefixes := freshPrefix(sqlview.Config{Dialect: sqlview.PostgreSQL})
 	h.fresh = func(t testing.TB) sqlview.Config {
@@ -102,6 +104,26 @@ func postgresHost(t testing.TB) viewHost {
 		return cfg
 	}
 	return h
+}
+
+// collatedDatabase is the address of a database that sorts as people do, not by bytes, where
+// the server lets us make one; of the one at h where it does not.
+func collatedDatabase(t testing.TB, h viewHost) string {
+	t.Helper()
+	db := openDatabase(t, h)
+	name := fmt.Sprintf("oatmill_sqlview_%d", os.Getpid())
+	if _, err := db.Exec("CREATE DATABASE " + name + " TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'"); err != nil {
+		t.Logf("no database with a collation of its own: %v", err)
+		return h.address
+	}
+	t.Cleanup(func() {
+		db := openDatabase(t, h)
+		_, err := db.Exec("DROP DATABASE " + name + " WITH (FORCE)")
+		noError(t, errors.Join(err, db.Close()))
+	})
+	address := must(url.Parse(h.address))
+	address.Path = "/" + name
+	return address.String()
 }
 
 func freshPrefix(cfg sqlview.Config) func(testing.TB) sqlview.Config {

@@ -1,6 +1,7 @@
 package sqlview
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -156,14 +157,15 @@ func (s *set) lockState() string {
 
 // The rest makes statements of tables.
 
-// insert puts rows of $1 into a table. conflict says what then.
-func (s *set) insert(t table, join, conflict string) string {
+// insert puts rows of $1 into a table. source is what more they come from, and under which
+// condition; conflict what happens where there is a row with the key.
+func (s *set) insert(t table, source, conflict string) string {
 	fields := make([]string, len(t.columns))
 	for i, c := range t.columns {
 		fields[i] = s.field(i, c.kind)
 	}
-	return fmt.Sprintf("INSERT INTO %s AS l (%s)\nSELECT %s FROM %s%s WHERE TRUE%s",
-		s.t(t.name), strings.Join(t.names(""), ", "), strings.Join(fields, ", "), s.rows(1), join, conflict)
+	return fmt.Sprintf("INSERT INTO %s AS l (%s)\nSELECT %s FROM %s%s%s",
+		s.t(t.name), strings.Join(t.names(""), ", "), strings.Join(fields, ", "), s.rows(1), cmp.Or(source, " WHERE TRUE"), conflict)
 }
 
 // replace is the conflict clause by which a row takes the place of the one with its key.
@@ -214,8 +216,9 @@ func (s *set) mergeUses() string {
 			set = append(set, fmt.Sprintf("%[1]s_%[2]s = CASE WHEN %[3]s THEN excluded.%[1]s_%[2]s ELSE l.%[1]s_%[2]s END", o, field, newer))
 		}
 	}
-	join := fmt.Sprintf("\nJOIN %s t ON t.id = %s AND t.organization = %s", s.t(tokens), s.field(0, identifier), s.field(1, text))
-	return s.insert(t, join, "\nON CONFLICT (id, organization) DO UPDATE SET\n  "+strings.Join(set, ",\n  "))
+	// A CROSS JOIN tells SQLite which way round to go.
+	there := fmt.Sprintf("\nCROSS JOIN %s t WHERE t.id = %s AND t.organization = %s", s.t(tokens), s.field(0, identifier), s.field(1, text))
+	return s.insert(t, there, "\nON CONFLICT (id, organization) DO UPDATE SET\n  "+strings.Join(set, ",\n  "))
 }
 
 // attempt is what two attempts are compared by.

@@ -92,6 +92,9 @@ func (v *View) take(ctx context.Context, q querier, log events.Log, next *set) (
 	if reached, err = next.follow(ctx, q, log, reached, stand); err != nil {
 		return 0, err
 	}
+	if err := next.asItLikes(ctx, q); err != nil {
+		return 0, err
+	}
 	if v.Dialect == PostgreSQL { // which knows nothing yet of tables this young
 		for _, t := range folded() {
 			if err := v.execAll(ctx, q, []string{"ANALYZE " + next.t(t.name)}); err != nil {

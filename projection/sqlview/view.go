@@ -152,6 +152,9 @@ func (s *set) fold(ctx context.Context, q querier, position events.Position, bat
 	if len(batch) == 0 {
 		return position, nil, nil
 	}
+	if err := s.byKey(ctx, q); err != nil {
+		return position, nil, err
+	}
 	f := newFold(s)
 	if err := f.load(ctx, q, batch); err != nil {
 		return position, nil, err
@@ -165,6 +168,25 @@ func (s *set) fold(ctx context.Context, q querier, position events.Position, bat
 	}
 	_, err = q.ExecContext(ctx, s.sql("UPDATE "+s.t(state)+" SET position = $1 WHERE one = 1"), int64(reached))
 	return reached, bad, err
+}
+
+// byKey has PostgreSQL find rows by their keys until the end of the transaction. Left alone it
+// makes plans for tables as small as they were when this process began to fill them, keeps
+// them, and comes to read all of a large table for every batch.
+func (s *set) byKey(ctx context.Context, q querier) error {
+	return s.plan(ctx, q, "force_custom_plan", "off")
+}
+
+// asItLikes is the end of byKey, for statements about whole tables.
+func (s *set) asItLikes(ctx context.Context, q querier) error { return s.plan(ctx, q, "auto", "on") }
+
+func (s *set) plan(ctx context.Context, q querier, cache, scans string) error {
+	if s.Dialect == SQLite {
+		return nil
+	}
+	_, err := q.ExecContext(ctx, "SELECT set_config('plan_cache_mode', $1::text, true), set_config('enable_seqscan', $2::text, true), "+
+		"set_config('enable_hashjoin', $2::text, true), set_config('enable_mergejoin', $2::text, true)", cache, scans)
+	return err
 }
 
 // after is the part of batch with positions above p.
