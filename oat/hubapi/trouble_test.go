@@ -22,6 +22,7 @@ import (
 type failing struct {
 	events.Log
 	read, append error
+	before       func() // once, before an append
 }
 
 func (l *failing) ReadStream(ctx context.Context, id events.StreamID, after events.Version) iter.Seq2[events.Recorded, error] {
@@ -35,6 +36,10 @@ func (l *failing) Append(ctx context.Context, id events.StreamID, expected event
 	if l.append != nil {
 		return nil, l.append
 	}
+	if before := l.before; before != nil {
+		l.before = nil
+		before()
+	}
 	return l.Log.Append(ctx, id, expected, batch...)
 }
 
@@ -46,6 +51,26 @@ func newFailing(t *testing.T) (*desk, *failing) {
 		cfg.Log = log
 	})
 	return newDeskOn(t, env), log
+}
+
+// An edit that comes between the look at the version and the append is seen as well.
+// Breaks when edit or delete does not hand the version to the service.
+func TestEditorsBetween(t *testing.T) {
+	d, log := newFailing(t)
+	other := newDeskOn(t, oattest.New(t, func(cfg *oat.Config) { cfg.Log, cfg.Now = log.Log, d.Clock.Now }))
+	for _, o := range operations("acme", "") {
+		if o.method != http.MethodPatch && o.method != http.MethodDelete {
+			continue
+		}
+		created, etag := d.create()
+		log.before = func() {
+			other.ask(http.MethodPatch, tokensOfAcme+"/"+created.ID, "bob", map[string]any{"label": "bob's"}).is(200)
+		}
+		d.ask(o.method, o.path+created.ID, "alice", o.body, "If-Match", etag).is(412)
+		if got := d.get(created.ID); got.Label != "bob's" {
+			t.Errorf("%s: %+v", o.method, got)
+		}
+	}
 }
 
 // What fails on this side is logged and not told, and what may work later says so.
