@@ -22,7 +22,7 @@ func (d *desk) createWith(key, user string, changes ...any) answer {
 // restarted is the API of a new process on the same log.
 func (d *desk) restarted() *desk {
 	d.t.Helper()
-	env := oattest.New(d.t, func(cfg *oat.Config) { cfg.Log, cfg.Now = d.Log, d.Clock.Now })
+	env := oattest.New(d.t, func(cfg *oat.Config) { cfg.Log, cfg.Now, cfg.Rand = d.Log, d.Clock.Now, oattest.NewRand(3) })
 	env.Clock = d.Clock
 	return newDeskOn(d.t, env)
 }

@@ -57,7 +57,7 @@ func newFailing(t *testing.T) (*desk, *failing) {
 // Breaks when edit or delete does not hand the version to the service.
 func TestEditorsBetween(t *testing.T) {
 	d, log := newFailing(t)
-	other := newDeskOn(t, oattest.New(t, func(cfg *oat.Config) { cfg.Log, cfg.Now = log.Log, d.Clock.Now }))
+	other := newDeskOn(t, oattest.New(t, func(cfg *oat.Config) { cfg.Log, cfg.Now, cfg.Rand = log.Log, d.Clock.Now, oattest.NewRand(3) }))
 	for _, o := range operations("acme", "") {
 		if o.method != http.MethodPatch && o.method != http.MethodDelete {
 			continue
