@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -84,8 +85,7 @@ type member struct {
 	watched  []*watched
 	stale    bool  // nothing that is watched was accepted in the last sweep
 	since    int64 // when that began
-	sweeps   int   // since then
-	pending  []order
+	pending  []*pending
 	commands int
 	failed   error
 }
@@ -181,19 +181,30 @@ func (m *member) sweep() {
 			accepted++
 		}
 	}
-	m.sweeps++
 	if stale := accepted == 0; stale != m.stale {
-		m.stale, m.since, m.sweeps = stale, time.Now().UnixNano(), 1
+		m.stale, m.since = stale, time.Now().UnixNano()
 	}
-	var pending []order
-	for _, o := range m.pending {
-		if o.Stale == m.stale && m.sweeps >= o.Sweeps {
-			m.say(news{About: "report", Report: m.report()})
-		} else {
-			pending = append(pending, o)
-		}
+	m.pending = slices.DeleteFunc(m.pending, func(p *pending) bool { return m.met(p) })
+}
+
+// pending is an order to report once something has been so for a number of sweeps.
+type pending struct {
+	order
+	met int // in so many sweeps on end
+}
+
+// met counts a sweep, and reports if it was the last one that was wanted.
+func (m *member) met(p *pending) bool {
+	if p.Do == "until stale" && !m.stale || p.Do == "until fresh" && m.stale {
+		p.met = 0
+		return false
 	}
-	m.pending = pending
+	p.met++
+	if p.met < p.Sweeps {
+		return false
+	}
+	m.say(news{About: "report", Report: m.report()})
+	return true
 }
 
 // present verifies a watched token, and tells whether it was accepted. A refusal for
@@ -250,10 +261,10 @@ func (m *member) do(o order) (err error) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.watched = append(m.watched, &watched{Organization: o.Organization, Token: o.Token, Secret: o.Secret})
-	case "until":
+	case "sweep", "until stale", "until fresh":
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		m.pending = append(m.pending, o)
+		m.pending = append(m.pending, &pending{order: o})
 	case "unplug":
 		m.replug, err = unplug(m.cfg.Address)
 		m.say(news{About: "unplugged"})

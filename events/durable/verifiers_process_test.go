@@ -36,8 +36,7 @@ type order struct {
 	Secret       string          `json:",omitempty"` // watch
 	After        events.Position `json:",omitempty"` // revoke: where the log ended before the token was generated
 	Delete       bool            `json:",omitempty"` // revoke, instead of deactivating
-	Stale        bool            `json:",omitempty"` // until
-	Sweeps       int             `json:",omitempty"` // until
+	Sweeps       int             `json:",omitempty"` // sweep, until stale, until fresh
 	Writers      int             `json:",omitempty"` // load
 }
 
@@ -196,11 +195,12 @@ func (p *process) heal() {
 	}
 }
 
-// until is the report of the process once it has been fresh, or stale, for so many
-// sweeps.
-func (p *process) until(stale bool, sweeps int) *report {
+// report is the report of the process after so many further sweeps: of any kind for
+// "sweep", or on end such in which it refused everyone, "until stale", or did not, "until
+// fresh".
+func (p *process) report(do string, sweeps int) *report {
 	p.tb.Helper()
-	p.tell(order{Do: "until", Stale: stale, Sweeps: sweeps})
+	p.tell(order{Do: do, Sweeps: sweeps})
 	return p.await("report", uuid.Nil).Report
 }
 

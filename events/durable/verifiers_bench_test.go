@@ -1,0 +1,60 @@
+package durable_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/oatmill/oatmill/events"
+)
+
+// BenchmarkRevocation measures promise P14: for how long another process accepts a token
+// after the command that revoked it has returned, beside how long after an append has
+// returned the log wakes a third process that does nothing but wait. Both processes run
+// all the time, and revocations and appends take turns; a process that was quicker than
+// the reply to the writer counts as 0. Runners and logs are configured as by default.
+// A p99 wants some hundred turns: -benchtime 500x.
+func BenchmarkRevocation(b *testing.B) {
+	for _, s := range sharedStores() {
+		b.Run(s.name, func(b *testing.B) {
+			c := newCrew(b, s, 1, memberConfig{})
+			w := c.waiter(s)
+			var revoked, woken samples
+			for b.Loop() {
+				c.writer.tell(order{Do: "append", Organization: watchedOrganization})
+				appended := c.writer.await("appended", uuid.Nil)
+				woken = append(woken, time.Duration(max(0, w.wakes(appended.Position)-appended.At)))
+				revoked = append(revoked, c.delays(1)...)
+				w.wakes(c.revoked[len(c.revoked)-1].position)
+			}
+			for name, d := range map[string]time.Duration{
+				"p50-ns/wake": percentile(woken, 0.5), "p99-ns/wake": percentile(woken, 0.99),
+				"p50-ns/revoked": percentile(revoked, 0.5), "p99-ns/revoked": percentile(revoked, 0.99), "max-ns/revoked": percentile(revoked, 1),
+			} {
+				b.ReportMetric(float64(d), name)
+			}
+			b.ReportMetric(float64(percentile(revoked, 0.99))/float64(percentile(woken, 0.99)), "x-wake-p99")
+		})
+	}
+}
+
+// waiter is a further process, which only waits for the log to wake it.
+func (c *crew) waiter(s sharedStore) *process {
+	c.tb.Helper()
+	own, _ := s.attach(c.tb, c.address)
+	p := startProcess(c.tb, "waiting", memberConfig{Store: s.name, Address: own, Waits: true})
+	p.await("ready", uuid.Nil)
+	p.wakes(c.kept.Position + 1)
+	return p
+}
+
+// wakes is when the process was woken for the record at a position.
+func (p *process) wakes(position events.Position) int64 {
+	p.tb.Helper()
+	for {
+		if n := p.await("woken", uuid.Nil); n.Position >= position {
+			return n.At
+		}
+	}
+}
