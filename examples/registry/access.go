@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/oatmill/oatmill/examples/internal/cli"
 	"github.com/oatmill/oatmill/oat"
 )
 
@@ -30,7 +31,7 @@ func (a *accessFlags) given() bool { return a.public || a.all != "" || len(a.rep
 func (a *accessFlags) resources(organization string) ([]oat.Resource, error) {
 	switch {
 	case !a.given():
-		return nil, usagef("say what the token reaches, with exactly one of --public, --all and --repo")
+		return nil, cli.Usagef("say what the token reaches, with exactly one of --public, --all and --repo")
 	case a.public && a.all == "" && len(a.repos) == 0:
 		return []oat.Resource{oat.Public()}, nil
 	case a.all != "" && !a.public && len(a.repos) == 0:
@@ -39,7 +40,7 @@ func (a *accessFlags) resources(organization string) ([]oat.Resource, error) {
 	case !a.public && a.all == "":
 		return a.repositories(organization)
 	}
-	return nil, usagef("--public, --all and --repo exclude each other")
+	return nil, cli.Usagef("--public, --all and --repo exclude each other")
 }
 
 func (a *accessFlags) repositories(organization string) ([]oat.Resource, error) {
@@ -47,7 +48,7 @@ func (a *accessFlags) repositories(organization string) ([]oat.Resource, error) 
 	for _, repo := range a.repos {
 		name, text, ok := strings.Cut(repo, "=")
 		if !ok || name == "" {
-			return nil, usagef("--repo %q: want NAME=read or NAME=read-write", repo)
+			return nil, cli.Usagef("--repo %q: want NAME=read or NAME=read-write", repo)
 		}
 		level, err := parseLevel("--repo "+name, text)
 		if err != nil {
@@ -75,5 +76,5 @@ func parseLevel(flag, text string) (oat.Level, error) {
 	case "read-write":
 		return oat.ReadWrite, nil
 	}
-	return 0, usagef("%s: the level is %q, want read or read-write", flag, text)
+	return 0, cli.Usagef("%s: the level is %q, want read or read-write", flag, text)
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oatmill/oatmill/examples/internal/cli"
+	"github.com/oatmill/oatmill/examples/internal/site"
 	"github.com/oatmill/oatmill/oat"
 	"github.com/oatmill/oatmill/projection"
 )
@@ -70,7 +72,7 @@ func TestWrongUsage(t *testing.T) {
 		{"rebuild acme", `"acme"`},
 	} {
 		t.Run(test.args, func(t *testing.T) {
-			c.refuse(t, exitUsage, strings.Fields(test.args), test.word, "--help")
+			c.refuse(t, cli.Usage, strings.Fields(test.args), test.word, "--help")
 		})
 	}
 }
@@ -108,7 +110,7 @@ func TestRefused(t *testing.T) {
 		{"verify acme --head 9:" + strings.Repeat("0", 64), "organization/acme"},
 	} {
 		t.Run(test.args, func(t *testing.T) {
-			c.refuse(t, exitRefused, strings.Fields(test.args), test.word)
+			c.refuse(t, cli.Refused, strings.Fields(test.args), test.word)
 		})
 	}
 }
@@ -118,7 +120,7 @@ func TestEveryProblemAtOnce(t *testing.T) {
 	c := registered(t)
 	args := []string{"token", "generate", "acme", "--as", "alice", "--label", "", "--description", strings.Repeat("d", 201),
 		"--expires", "-1h", "--repo", "api=read", "--repo", "api=read", "--repo", "UPPER=read"}
-	c.refuse(t, exitRefused, args, "label", "description", "expires_at", "resources[1]", "resources[2]")
+	c.refuse(t, cli.Refused, args, "label", "description", "expires_at", "resources[1]", "resources[2]")
 }
 
 // TestQuota: the eleventh token of a team is refused, an expired one of the ten or
@@ -137,11 +139,11 @@ func TestQuota(t *testing.T) {
 		c.do(t, "token", "generate", "acme", "--as", "alice", "--label", label, "--all", "read")
 	}
 	eleventh := []string{"token", "generate", "acme", "--as", "alice", "--label", "eleventh", "--public"}
-	c.refuse(t, exitRefused, eleventh, "quota exceeded", "10")
+	c.refuse(t, cli.Refused, eleventh, "quota exceeded", "10")
 	if list := c.do(t, "token", "list", "acme"); !strings.HasPrefix(list, "10 of 10 tokens (plan team): 9 active, 0 inactive, 1 expired\n") {
 		t.Errorf("the list does not begin with the counts:\n%s", list)
 	}
-	c.refuse(t, exitRefused, []string{"token", "deactivate", "acme", first.ID.String(), "--as", "alice"}, "expired")
+	c.refuse(t, cli.Refused, []string{"token", "deactivate", "acme", first.ID.String(), "--as", "alice"}, "expired")
 	c.do(t, "token", "delete", "acme", first.ID.String(), "--as", "alice")
 	c.do(t, eleventh...)
 }
@@ -152,7 +154,7 @@ func TestTokenLife(t *testing.T) {
 	c.do(t, "org", "owner", "add", "acme", "bob", "--as", "alice")
 	generated := c.run("token", "generate", "acme", "--as", "alice", "--label", "ci", "--description", "builds",
 		"--repo", "api=read", "--repo", "acme/web=read-write", "--expires", "2199-01-31")
-	if !regexp.MustCompile(`^oat_[0-9A-Za-z]{32}\n$`).MatchString(generated.stdout) || generated.code != exitDone {
+	if !regexp.MustCompile(`^oat_[0-9A-Za-z]{32}\n$`).MatchString(generated.stdout) || generated.code != cli.Done {
 		t.Fatalf("generate ended with %d and wrote %q, want only the secret", generated.code, generated.stdout)
 	}
 	id := regexp.MustCompile(`(?m)^id (\S+)$`).FindStringSubmatch(generated.stderr)
@@ -174,11 +176,11 @@ func TestTokenLife(t *testing.T) {
 
 	c.do(t, "token", "edit", "acme", id[1], "--as", "bob", "--label", "build", "--description", "", "--all", "read", "--reason", "simpler")
 	c.do(t, "token", "deactivate", "acme", id[1], "--as", "bob")
-	c.refuse(t, exitRefused, []string{"token", "edit", "acme", id[1], "--as", "alice", "--label", "x"}, "inactive")
-	c.refuse(t, exitRefused, []string{"token", "deactivate", "acme", id[1], "--as", "alice"}, "inactive")
+	c.refuse(t, cli.Refused, []string{"token", "edit", "acme", id[1], "--as", "alice", "--label", "x"}, "inactive")
+	c.refuse(t, cli.Refused, []string{"token", "deactivate", "acme", id[1], "--as", "alice"}, "inactive")
 	c.do(t, "org", "plan", "acme", "business", "--as", "bob")
 	c.do(t, "token", "delete", "acme", id[1], "--as", "alice")
-	c.refuse(t, exitRefused, []string{"token", "show", "acme", id[1]}, "not found")
+	c.refuse(t, cli.Refused, []string{"token", "show", "acme", id[1]}, "not found")
 	c.do(t, "org", "owner", "remove", "acme", "bob", "--as", "bob")
 	if list := c.do(t, "token", "list", "acme"); list != "0 of 100 tokens (plan business): 0 active, 0 inactive, 0 expired\n" {
 		t.Errorf("the list is %q, want it empty", list)
@@ -234,7 +236,7 @@ func TestVerify(t *testing.T) {
 	}
 	c.do(t, "verify", "acme", "--head", first, "--head", second)
 	mixed := "2:" + strings.TrimPrefix(first, "1:")
-	c.refuse(t, exitRefused, []string{"verify", "acme", "--head", first, "--head", mixed}, "organization/acme")
+	c.refuse(t, cli.Refused, []string{"verify", "acme", "--head", first, "--head", mixed}, "organization/acme")
 }
 
 // TestRebuild: what a rebuild finds is what was done, and where no terminal is the
@@ -251,16 +253,16 @@ func TestRebuild(t *testing.T) {
 			t.Errorf("rebuild wrote %q, want %q in it", r.stdout, words)
 		}
 	}
-	if r.code != exitDone || r.stderr != "rebuilding: 4 of 4\n" {
+	if r.code != cli.Done || r.stderr != "rebuilding: 4 of 4\n" {
 		t.Errorf("rebuild ended with %d and said %q", r.code, r.stderr)
 	}
 }
 
 // TestNoRegistryThere: a mistyped folder is said to be empty and not made.
 func TestNoRegistryThere(t *testing.T) {
-	c := cli{filepath.Join(t.TempDir(), "mistyped")}
+	c := shell{filepath.Join(t.TempDir(), "mistyped")}
 	for _, args := range []string{"token list acme", "history acme", "verify acme", "rebuild", "org plan acme team --as alice"} {
-		c.refuse(t, exitRefused, strings.Fields(args), c.data, "serve")
+		c.refuse(t, cli.Refused, strings.Fields(args), c.data, "serve")
 	}
 	if _, err := os.Stat(c.data); !os.IsNotExist(err) {
 		t.Errorf("the folder was made: %v", err)
@@ -269,23 +271,23 @@ func TestNoRegistryThere(t *testing.T) {
 
 // TestForeignFile: a file that is no log is named, refused, and left as it is.
 func TestForeignFile(t *testing.T) {
-	c := cli{t.TempDir()}
+	c := shell{t.TempDir()}
 	const text = "these are the accounts of 1987, and no database at all"
-	if err := os.WriteFile(folder(c.data).log(), []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(site.Folder(c.data).Log(), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c.refuse(t, exitRefused, []string{"token", "list", "acme"}, folder(c.data).log(), "damaged")
-	c.refuse(t, exitRefused, []string{"--addr", "127.0.0.1:0", "serve"}, folder(c.data).log(), "damaged")
-	if left, err := os.ReadFile(folder(c.data).log()); err != nil || string(left) != text {
+	c.refuse(t, cli.Refused, []string{"token", "list", "acme"}, site.Folder(c.data).Log(), "damaged")
+	c.refuse(t, cli.Refused, []string{"--addr", "127.0.0.1:0", "serve"}, site.Folder(c.data).Log(), "damaged")
+	if left, err := os.ReadFile(site.Folder(c.data).Log()); err != nil || string(left) != text {
 		t.Errorf("the file is now %q (%v)", left, err)
 	}
 }
 
 // TestHelp: help is no error, and goes to standard output.
 func TestHelp(t *testing.T) {
-	c := cli{t.TempDir()}
+	c := shell{t.TempDir()}
 	for _, args := range []string{"--help", "serve --help", "token generate --help", "org owner add --help", "--version"} {
-		if r := c.run(strings.Fields(args)...); r.code != exitDone || r.stdout == "" || r.stderr != "" {
+		if r := c.run(strings.Fields(args)...); r.code != cli.Done || r.stdout == "" || r.stderr != "" {
 			t.Errorf("%s ended with %d, and said %q", args, r.code, r.stderr)
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"time"
 
+	"github.com/oatmill/oatmill/examples/internal/cli"
 	"github.com/oatmill/oatmill/oat"
 )
 
@@ -28,5 +29,5 @@ func parseExpiry(text string, now time.Time) (oat.Expiry, error) {
 	if expiry, err := oat.ParseExpiry(text); err == nil {
 		return expiry, nil
 	}
-	return oat.Expiry{}, usagef("--expires %q: want a time like 720h, a day like 2027-01-31, an instant like 2027-01-31T18:00:00Z, or never", text)
+	return oat.Expiry{}, cli.Usagef("--expires %q: want a time like 720h, a day like 2027-01-31, an instant like 2027-01-31T18:00:00Z, or never", text)
 }

@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/examples/internal/cli"
+	"github.com/oatmill/oatmill/examples/internal/site"
 	"github.com/oatmill/oatmill/oat"
 )
 
@@ -98,23 +97,9 @@ Revoke the token, and see that the next pull is refused:
 
 // invocation is how to run this program again on the same data.
 func (p *program) invocation() string {
-	words := []string{os.Args[0]}
-	if executable, err := os.Executable(); err == nil && strings.Contains(executable, string(filepath.Separator)+"go-build") {
-		words = []string{"go", "run", "./examples/registry"} // go run has made, and will remove, the executable
+	var args []string
+	if p.data != site.DefaultData {
+		args = []string{"--data", p.data}
 	}
-	if p.data != defaultData {
-		words = append(words, "--data", p.data)
-	}
-	for i, word := range words {
-		words[i] = quoted(word)
-	}
-	return strings.Join(words, " ")
-}
-
-// quoted is a word as shells read it as one.
-func quoted(word string) string {
-	if strings.ContainsAny(word, " \t\n'\"\\$&;|<>()*?[]#~`!{}") {
-		return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
-	}
-	return word
+	return cli.Invocation("./examples/registry", args...)
 }

@@ -8,17 +8,18 @@ import (
 	"testing"
 
 	"github.com/oatmill/oatmill/events/durable/sqlitelog"
+	"github.com/oatmill/oatmill/examples/internal/site"
 	"github.com/oatmill/oatmill/oat"
 )
 
 // TestFirstStartIsFinished: a first start that was killed after it had registered acme
 // goes on with the token. It fails when a log that holds anything counts as begun.
 func TestFirstStartIsFinished(t *testing.T) {
-	c := cli{filepath.Join(t.TempDir(), "data")}
+	c := shell{filepath.Join(t.TempDir(), "data")}
 	if err := os.Mkdir(c.data, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	log, err := sqlitelog.Open(t.Context(), folder(c.data).log(), sqlitelog.Config{})
+	log, err := sqlitelog.Open(t.Context(), site.Folder(c.data).Log(), sqlitelog.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

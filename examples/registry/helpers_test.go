@@ -20,6 +20,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/crane"
 	"github.com/google/go-containerregistry/pkg/v1/random"
+
+	"github.com/oatmill/oatmill/examples/internal/cli"
+	"github.com/oatmill/oatmill/examples/internal/site"
 )
 
 // asProgram in the environment makes the test binary the program itself, so that
@@ -55,28 +58,28 @@ type result struct {
 	stdout, stderr string
 }
 
-// cli is the command line on one data folder.
-type cli struct{ data string }
+// shell is the command line on one data folder.
+type shell struct{ data string }
 
 // run runs the program in this process. It is the whole program but for main.
-func (c cli) run(args ...string) result {
+func (c shell) run(args ...string) result {
 	var stdout, stderr bytes.Buffer
 	code := run(context.Background(), append([]string{"--data", c.data}, args...), &stdout, &stderr)
 	return result{code, stdout.String(), stderr.String()}
 }
 
 // do runs what must succeed, and returns what it wrote to standard output.
-func (c cli) do(t *testing.T, args ...string) string {
+func (c shell) do(t *testing.T, args ...string) string {
 	t.Helper()
 	r := c.run(args...)
-	if r.code != exitDone {
+	if r.code != cli.Done {
 		t.Fatalf("%q ended with %d: %s", args, r.code, r.stderr)
 	}
 	return r.stdout
 }
 
 // refuse runs what must end with a code and one line that holds every word.
-func (c cli) refuse(t *testing.T, code int, args []string, words ...string) {
+func (c shell) refuse(t *testing.T, code int, args []string, words ...string) {
 	t.Helper()
 	r := c.run(args...)
 	if r.code != code || r.stdout != "" {
@@ -101,7 +104,7 @@ func oneClearLine(t *testing.T, stderr string, words ...string) {
 type token struct{ id, secret string }
 
 // generate generates a token of acme, with a label of its own.
-func (c cli) generate(t *testing.T, organization, label string, args ...string) token {
+func (c shell) generate(t *testing.T, organization, label string, args ...string) token {
 	t.Helper()
 	out := c.do(t, append([]string{"token", "generate", organization, "--as", "alice", "--label", label}, args...)...)
 	var list tokenList
@@ -123,16 +126,16 @@ func readJSON(t *testing.T, text string, into any) {
 }
 
 // registered is a data folder with the organization acme on plan team, owner alice.
-func registered(t *testing.T) cli {
+func registered(t *testing.T) shell {
 	t.Helper()
-	c := cli{filepath.Join(t.TempDir(), "data")}
+	c := shell{filepath.Join(t.TempDir(), "data")}
 	c.do(t, "org", "register", "acme", "--plan", "team", "--owner", "alice")
 	return c
 }
 
 // serving is a server in a process of its own.
 type serving struct {
-	cli
+	shell
 	addr           string
 	cmd            *exec.Cmd
 	stdout, stderr *output
@@ -167,10 +170,10 @@ func (o *output) String() string {
 var servingLine = regexp.MustCompile(`registry: serving http://(\S+) from`)
 
 // serve starts a server on a free port and waits until it listens.
-func (c cli) serve(t *testing.T, args ...string) *serving {
+func (c shell) serve(t *testing.T, args ...string) *serving {
 	t.Helper()
 	s := &serving{
-		cli:    c,
+		shell:  c,
 		cmd:    process(t, append([]string{"--data", c.data, "--addr", "127.0.0.1:0", "serve"}, args...)...),
 		stdout: &output{more: make(chan struct{}, 1)},
 		stderr: &output{more: make(chan struct{}, 1)},
@@ -237,7 +240,7 @@ func (s *serving) firstSecret(t *testing.T) string {
 // bearer is a registry token for a scope, and the status of the answer.
 func (s *serving) bearer(t *testing.T, organization, secret, scope string) (string, int) {
 	t.Helper()
-	query := url.Values{"service": {serviceName}, "scope": {scope}}
+	query := url.Values{"service": {site.ServiceName}, "scope": {scope}}
 	request, err := http.NewRequest(http.MethodGet, "http://"+s.addr+"/token?"+query.Encode(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -302,7 +305,7 @@ func exitCode(t *testing.T, err error) int {
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
-		return exitDone
+		return cli.Done
 	case errors.As(err, &exit):
 		return exit.ExitCode()
 	}

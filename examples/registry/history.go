@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/oatmill/oatmill/examples/internal/cli"
 	"github.com/oatmill/oatmill/oat"
 	"github.com/oatmill/oatmill/projection"
 )
@@ -20,11 +21,11 @@ when, who, what, and what it changed from what to what. Deleted tokens stay in i
 		Example: "  registry history acme\n  registry history acme ID --json",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 && len(args) != 2 {
-				return usagef("want ORG or ORG ID, got %d argument(s)", len(args))
+				return cli.Usagef("want ORG or ORG ID, got %d argument(s)", len(args))
 			}
 			return nil
 		},
-		RunE: p.does(func(ctx context.Context, args []string) error {
+		RunE: cli.Does(func(ctx context.Context, args []string) error {
 			story, err := p.story(ctx, args)
 			switch {
 			case err != nil:

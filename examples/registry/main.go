@@ -27,22 +27,23 @@
 // # What is where
 //
 // serve.go puts the parts of the library together and is the file to read first;
-// first.go is what happens on an empty data folder. images.go configures the CNCF
-// distribution registry, and pulls.go limits how often an organization pulls. org.go,
-// token.go, history.go, verify.go and rebuild.go are the commands; what they show comes
-// from the read models in models.go, and what they print is in words.go and table.go.
+// first.go is what happens on an empty data folder, and pulls.go limits how often an
+// organization pulls. org.go, token.go, history.go, verify.go and rebuild.go are the
+// commands; what they show comes from the read models in models.go, and what they print
+// is in words.go and table.go. What it has in common with the console example, like the
+// configuration of the CNCF distribution registry, is in examples/internal.
 package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
+
+	"github.com/oatmill/oatmill/examples/internal/cli"
 )
 
 func main() {
@@ -52,13 +53,6 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// The exit codes.
-const (
-	exitDone    = 0
-	exitRefused = 1
-	exitUsage   = 2
-)
-
 // program is one run of the command line.
 type program struct {
 	stdout, stderr io.Writer
@@ -66,49 +60,14 @@ type program struct {
 
 	data string // the folder everything is kept in
 	addr string // where the server listens
-
-	// accepted says that cobra found nothing wrong with the command line.
-	accepted bool
 }
 
 // run is the program without the process around it.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	p := &program{stdout: stdout, stderr: stderr, now: time.Now}
-	cmd := p.commands()
-	cmd.SetArgs(args)
-	cmd.SetOut(stdout)
-	cmd.SetErr(stderr)
-	cmd, err := cmd.ExecuteContextC(ctx)
-	var wrong *usageError
-	switch {
-	case err == nil:
-		return exitDone
-	case !p.accepted, errors.As(err, &wrong):
-		p.complain("%s (see %s --help)", oneLine(err), cmd.CommandPath())
-		return exitUsage
-	}
-	p.complain("%s", oneLine(err))
-	return exitRefused
-}
-
-func (p *program) complain(format string, args ...any) {
-	fmt.Fprintf(p.stderr, "registry: "+format+"\n", args...)
+	return cli.Run(ctx, p.commands(), args, stdout, stderr)
 }
 
 // say tells a person something beside the result, which alone goes to standard
 // output.
 func (p *program) say(format string, args ...any) { fmt.Fprintf(p.stderr, format+"\n", args...) }
-
-// usageError is a command line that makes no sense.
-type usageError struct{ problem string }
-
-func (e *usageError) Error() string { return e.problem }
-
-func usagef(format string, args ...any) error {
-	return &usageError{fmt.Sprintf(format, args...)}
-}
-
-// oneLine is an error on one line: several that were joined come with line breaks.
-func oneLine(err error) string {
-	return strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
-}

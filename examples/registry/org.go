@@ -5,13 +5,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/oatmill/oatmill/examples/internal/cli"
 	"github.com/oatmill/oatmill/oat"
 )
 
 func (p *program) orgCommand() *cobra.Command {
-	return group("org", "Register organizations, and change their plan and owners",
+	return cli.Group("org", "Register organizations, and change their plan and owners",
 		p.orgRegister(), p.orgPlan(),
-		group("owner", "Add and remove owners", p.orgOwnerAdd(), p.orgOwnerRemove()))
+		cli.Group("owner", "Add and remove owners", p.orgOwnerAdd(), p.orgOwnerRemove()))
 }
 
 func (p *program) orgRegister() *cobra.Command {
@@ -22,8 +23,8 @@ func (p *program) orgRegister() *cobra.Command {
 		Short:   "Register an organization",
 		Long:    "Register an organization.\n\nTokens need the plan team (10 of them) or business (100); personal and pro have none.",
 		Example: "  registry org register acme --plan team --owner alice --owner bob",
-		Args:    arguments("NAME"),
-		RunE: p.does(func(ctx context.Context, args []string) error {
+		Args:    cli.Arguments("NAME"),
+		RunE: cli.Does(func(ctx context.Context, args []string) error {
 			by := oat.Actor{Host: "cli"} // there is no owner yet who could do it
 			return p.withNewLog(ctx, serviceOver(func(s *oat.Service) error {
 				err := s.Register(ctx, by, oat.Register{Organization: args[0], Plan: plan, Owners: owners})
@@ -33,8 +34,8 @@ func (p *program) orgRegister() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&plan, "plan", "", "personal, pro, team or business (required)")
 	cmd.Flags().StringArrayVar(&owners, "owner", nil, "an `owner`, once for each (required)")
-	require(cmd, "plan")
-	require(cmd, "owner")
+	cli.Require(cmd, "plan")
+	cli.Require(cmd, "owner")
 	return cmd
 }
 
@@ -48,8 +49,8 @@ func (p *program) orgPlan() *cobra.Command {
 Tokens stay as they are. On a plan without tokens they do not authenticate; on a
 smaller one no token can be generated until there are fewer than it allows.`,
 		Example: "  registry org plan acme business --as alice",
-		Args:    arguments("NAME", "PLAN"),
-		RunE: p.does(func(ctx context.Context, args []string) error {
+		Args:    cli.Arguments("NAME", "PLAN"),
+		RunE: cli.Does(func(ctx context.Context, args []string) error {
 			return p.withService(ctx, func(s *oat.Service) error {
 				err := s.ChangePlan(ctx, by.actor(), oat.ChangePlan{Organization: args[0], Plan: args[1]})
 				return p.done(err, "%s is on plan %s", args[0], args[1])
@@ -66,8 +67,8 @@ func (p *program) orgOwnerAdd() *cobra.Command {
 		Use:     "add NAME USER --as OWNER",
 		Short:   "Make someone an owner",
 		Example: "  registry org owner add acme bob --as alice",
-		Args:    arguments("NAME", "USER"),
-		RunE: p.does(func(ctx context.Context, args []string) error {
+		Args:    cli.Arguments("NAME", "USER"),
+		RunE: cli.Does(func(ctx context.Context, args []string) error {
 			return p.withService(ctx, func(s *oat.Service) error {
 				err := s.AddOwner(ctx, by.actor(), oat.AddOwner{Organization: args[0], Owner: args[1]})
 				return p.done(err, "%s owns %s", args[1], args[0])
@@ -85,8 +86,8 @@ func (p *program) orgOwnerRemove() *cobra.Command {
 		Short:   "End someone's ownership",
 		Long:    "End someone's ownership. The tokens they generated stay as they are.",
 		Example: "  registry org owner remove acme bob --as alice",
-		Args:    arguments("NAME", "USER"),
-		RunE: p.does(func(ctx context.Context, args []string) error {
+		Args:    cli.Arguments("NAME", "USER"),
+		RunE: cli.Does(func(ctx context.Context, args []string) error {
 			return p.withService(ctx, func(s *oat.Service) error {
 				err := s.RemoveOwner(ctx, by.actor(), oat.RemoveOwner{Organization: args[0], Owner: args[1]})
 				return p.done(err, "%s does not own %s any more", args[1], args[0])

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/oatmill/oatmill/examples/internal/cli"
 	"github.com/oatmill/oatmill/oat"
 	"github.com/oatmill/oatmill/oat/registryauth"
 	"github.com/oatmill/oatmill/quota"
@@ -47,7 +48,7 @@ func parseRate(text string) (quota.Rate, error) {
 	n, err := strconv.Atoi(count)
 	d, windowErr := time.ParseDuration(window)
 	if err != nil || windowErr != nil || n < 1 || d < time.Second || d%time.Second != 0 {
-		return quota.Rate{}, usagef("--pull-limit %q: want a number and whole seconds, like 100/6h", text)
+		return quota.Rate{}, cli.Usagef("--pull-limit %q: want a number and whole seconds, like 100/6h", text)
 	}
 	return quota.Rate{Count: n, Window: d}, nil
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/oatmill/oatmill/events/durable/sqlitelog"
+	"github.com/oatmill/oatmill/examples/internal/cli"
 	"github.com/oatmill/oatmill/projection"
 )
 
@@ -24,8 +25,8 @@ out and how long it took.
 
 Nothing is stored: read models live in memory, and this is what every command does
 that shows something. It proves that the whole log can be read.`,
-		Args: noArguments,
-		RunE: p.does(func(ctx context.Context, _ []string) error {
+		Args: cli.NoArguments,
+		RunE: cli.Does(func(ctx context.Context, _ []string) error {
 			return p.withLog(ctx, func(log *sqlitelog.Log) error { return p.rebuild(ctx, log) })
 		}),
 	}

@@ -10,6 +10,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/oatmill/oatmill/events/durable/sqlitelog"
+	"github.com/oatmill/oatmill/examples/internal/cli"
+	"github.com/oatmill/oatmill/examples/internal/site"
 	"github.com/oatmill/oatmill/oat"
 )
 
@@ -55,9 +57,9 @@ func percentile(sorted []time.Duration, p int) time.Duration {
 }
 
 // openService is a service on a handle of its own, as another process has it.
-func openService(t *testing.T, c cli, clock func() time.Time) *oat.Service {
+func openService(t *testing.T, c shell, clock func() time.Time) *oat.Service {
 	t.Helper()
-	log, err := sqlitelog.Open(t.Context(), folder(c.data).log(), sqlitelog.Config{})
+	log, err := sqlitelog.Open(t.Context(), site.Folder(c.data).Log(), sqlitelog.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +153,7 @@ func TestRevocationByTheCommandLine(t *testing.T) {
 	for i := range 8 {
 		made := c.generate(t, "acme", fmt.Sprint(i), "--all", "read")
 		bearer := loggedIn(t, s, made.secret)
-		if code := exitCode(t, process(t, "--data", c.data, "token", "deactivate", "acme", made.id, "--as", "alice").Run()); code != exitDone {
+		if code := exitCode(t, process(t, "--data", c.data, "token", "deactivate", "acme", made.id, "--as", "alice").Run()); code != cli.Done {
 			t.Fatalf("token deactivate ended with %d", code)
 		}
 		delays = append(delays, untilRefused(t, s, bearer))
@@ -177,7 +179,7 @@ func TestTwoProcesses(t *testing.T) {
 	for range 12 {
 		ended[exitCode(t, <-ends)]++
 	}
-	if ended[exitDone] != 10 || ended[exitRefused] != 2 {
+	if ended[cli.Done] != 10 || ended[cli.Refused] != 2 {
 		t.Errorf("the commands ended with %v, want ten done and two refused", ended)
 	}
 	var list tokenList

@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -16,20 +14,12 @@ import (
 
 	"github.com/oatmill/oatmill/events"
 	"github.com/oatmill/oatmill/events/durable/sqlitelog"
+	"github.com/oatmill/oatmill/examples/internal/cli"
+	"github.com/oatmill/oatmill/examples/internal/site"
 	"github.com/oatmill/oatmill/oat"
 	"github.com/oatmill/oatmill/oat/registryauth"
 	"github.com/oatmill/oatmill/projection"
 	"github.com/oatmill/oatmill/quota"
-)
-
-// serviceName is what the registry and its token endpoint call each other.
-const serviceName = "oatmill-registry"
-
-const (
-	// drainTimeout is how long requests that have begun may take after a signal.
-	drainTimeout = 10 * time.Second
-	// flushTimeout is how long writing down the last uses may take after that.
-	flushTimeout = 5 * time.Second
 )
 
 // serveOptions are the flags of serve.
@@ -50,12 +40,12 @@ func (o *serveOptions) flags(cmd *cobra.Command) {
 
 // check looks at what would otherwise be noticed late, or never.
 func (o *serveOptions) check() error {
-	if at, err := url.Parse(o.url); o.url != "" && (err != nil || at.Host == "" || at.Scheme != "http" && at.Scheme != "https") {
-		return usagef("--url %q: want an address like https://registry.example.com", o.url)
+	if !site.CheckURL(o.url) {
+		return cli.Usagef("--url %q: want an address like https://registry.example.com", o.url)
 	}
 	for _, name := range o.publicRepos {
 		if organization, repository, _ := strings.Cut(name, "/"); organization == "" || repository == "" {
-			return usagef("--public-repo %q: want ORG/REPO", name)
+			return cli.Usagef("--public-repo %q: want ORG/REPO", name)
 		}
 	}
 	return nil
@@ -78,8 +68,8 @@ It speaks plain HTTP, which clients accept on the loopback address only. To be
 reached from elsewhere, put a proxy with TLS before it and give its address to --url.`,
 		Example: `  registry --data /srv/registry --addr 127.0.0.1:5000 serve
   registry serve --pull-limit 100/6h --public-repo acme/base`,
-		Args: noArguments,
-		RunE: p.does(func(ctx context.Context, _ []string) error { return p.serve(ctx, options) }),
+		Args: cli.NoArguments,
+		RunE: cli.Does(func(ctx context.Context, _ []string) error { return p.serve(ctx, options) }),
 	}
 	options.flags(cmd)
 	return cmd
@@ -100,7 +90,7 @@ func (p *program) serve(ctx context.Context, options serveOptions) error {
 			return fmt.Errorf("%w (--addr chooses another address)", err)
 		}
 		defer listener.Close()
-		s, err := p.newServer(log, plans, options, baseURL(options.url, listener.Addr()))
+		s, err := p.newServer(log, plans, options, site.BaseURL(options.url, "http", listener.Addr()))
 		if err != nil {
 			return err
 		}
@@ -110,18 +100,6 @@ func (p *program) serve(ctx context.Context, options serveOptions) error {
 		p.say("registry: serving %s from %s; Ctrl-C stops it", s.url, p.data)
 		return s.run(ctx, listener)
 	})
-}
-
-// baseURL is how clients reach a server that listens on addr.
-func baseURL(given string, addr net.Addr) string {
-	if given != "" {
-		return strings.TrimSuffix(given, "/")
-	}
-	host, port, err := net.SplitHostPort(addr.String())
-	if ip := net.ParseIP(host); err == nil && ip != nil && ip.IsUnspecified() {
-		return "http://" + net.JoinHostPort("127.0.0.1", port)
-	}
-	return "http://" + addr.String()
 }
 
 // server is the parts of the library, put together. One process that both verifies
@@ -135,12 +113,12 @@ type server struct {
 	verifier *oat.Verifier
 	service  *oat.Service
 	runner   *projection.Runner
-	images   *images
+	images   *site.Images
 	http     *http.Server
 }
 
 func (p *program) newServer(log events.Log, plans quota.Plans, options serveOptions, base string) (s *server, err error) {
-	s = &server{url: base, log: log, logger: p.newLogger(options.verbose)}
+	s = &server{url: base, log: log, logger: site.NewLogger(p.stderr, options.verbose)}
 	s.recorder, err = oat.NewRecorder(oat.RecorderConfig{Log: log, Logger: s.logger})
 	if err != nil {
 		return nil, err
@@ -161,47 +139,33 @@ func (p *program) newServer(log events.Log, plans quota.Plans, options serveOpti
 	if err != nil {
 		return s, err
 	}
-	handler, err := s.handler(folder(p.data), plans, options)
+	handler, err := s.handler(site.Folder(p.data), plans, options)
 	if err != nil {
 		return s, err
 	}
-	s.http = &http.Server{
-		Handler: handler,
-		// Blobs are large, so only the header of a request has to come in time.
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
-	}
+	s.http = site.NewHTTP(handler, s.logger)
 	return s, nil
 }
 
-func (p *program) newLogger(verbose bool) *slog.Logger {
-	level := slog.LevelInfo
-	if verbose {
-		level = slog.LevelDebug
-	}
-	return slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: level}))
-}
-
 // handler is everything the server answers.
-func (s *server) handler(data folder, plans quota.Plans, options serveOptions) (http.Handler, error) {
-	keys, err := registryauth.OpenKeys(data.keys(), registryauth.KeysConfig{})
+func (s *server) handler(data site.Folder, plans quota.Plans, options serveOptions) (http.Handler, error) {
+	keys, err := registryauth.OpenKeys(data.Keys(), registryauth.KeysConfig{})
 	if err != nil {
 		return nil, err
 	}
-	visibility := visibilityOf(options.publicRepos)
+	visibility := site.Public(options.publicRepos)
 	realm := s.url + "/token"
 	auth, err := registryauth.New(registryauth.Config{
-		Verifier: s.verifier, Keys: keys, Issuer: serviceName, Services: []string{serviceName},
+		Verifier: s.verifier, Keys: keys, Issuer: site.ServiceName, Services: []string{site.ServiceName},
 		Realm: realm, Visibility: visibility, Logger: s.logger,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := keys.WriteJWKS(data.jwks()); err != nil {
+	if err := keys.WriteJWKS(data.JWKS()); err != nil {
 		return nil, err
 	}
-	if s.images, err = newImages(data, realm, options.verbose); err != nil {
+	if s.images, err = site.NewImages(data, realm, options.verbose); err != nil {
 		return nil, err
 	}
 	pulls := &pulls{plans: plans, visibility: visibility, now: time.Now}
@@ -210,68 +174,17 @@ func (s *server) handler(data folder, plans quota.Plans, options serveOptions) (
 	mux.Handle("/jwks.json", auth.JWKS())
 	// The guard comes first: what was revoked neither pulls nor counts as a pull.
 	mux.Handle("/v2/", auth.Guard(pulls.limit(s.images)))
-	mux.HandleFunc("/healthz", s.health)
-	return logFailures(s.logger, mux), nil
-}
-
-// visibilityOf makes some repositories public and all others private.
-func visibilityOf(public []string) func(context.Context, string) (oat.Visibility, error) {
-	return func(_ context.Context, repository string) (oat.Visibility, error) {
-		if slices.Contains(public, repository) {
-			return oat.VisibilityPublic, nil
-		}
-		return oat.VisibilityPrivate, nil
-	}
+	mux.HandleFunc("/healthz", site.Health(s.verifier))
+	return mux, nil
 }
 
 // run serves until ctx ends or something fails that ends it.
 func (s *server) run(ctx context.Context, listener net.Listener) error {
-	following, stopFollowing := context.WithCancel(context.Background())
-	defer stopFollowing()
-	followed, served := make(chan error, 1), make(chan error, 1)
-	go func() { followed <- s.runner.Run(following) }()
-	go func() { served <- s.http.Serve(listener) }()
-	var failed error
-	select {
-	case <-ctx.Done():
-	case failed = <-served:
-	case failed = <-followed:
-		// Nobody could be sure of any token from here on.
-		followed <- nil
-	}
-	// While requests are finished, the log is still followed: what is revoked now
-	// is refused now.
-	drained := s.drain()
-	stopFollowing()
-	return errors.Join(failed, drained, <-followed, s.close())
-}
-
-// drain lets requests that have begun finish, for a while.
-func (s *server) drain() error {
-	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
-	defer cancel()
-	if err := s.http.Shutdown(ctx); err != nil {
-		s.logger.Warn("requests were cut off", slog.Any("cause", err))
-		return s.http.Close()
-	}
-	return nil
+	serving := site.Serving{HTTP: s.http, Listener: listener, Follow: s.runner.Run, Close: s.close, Logger: s.logger}
+	return serving.Run(ctx)
 }
 
 // close ends what needs ending, and writes down the uses that were not yet.
 func (s *server) close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
-	defer cancel()
-	return errors.Join(s.images.close(), s.recorder.Close(ctx))
-}
-
-// health tells whether the server can tell good tokens from revoked ones.
-func (s *server) health(w http.ResponseWriter, _ *http.Request) {
-	status := s.verifier.Status()
-	state, code := "ok", http.StatusOK
-	if status.Stale {
-		state, code = "stale", http.StatusServiceUnavailable
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
-	fmt.Fprintf(w, `{"status":%q,"follow_delay_ms":%.1f}`+"\n", state, float64(status.FollowDelay)/float64(time.Millisecond))
+	return errors.Join(s.images.Close(), site.Flush(s.recorder))
 }

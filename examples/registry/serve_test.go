@@ -18,13 +18,15 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/crane"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/oatmill/oatmill/examples/internal/cli"
 )
 
 // TestFirstStart: an empty data folder becomes a registry that can be used with
 // nothing but what it printed; a restart keeps all of it and prints no secret. Without
 // recorder.Close in close the refused attempt is lost.
 func TestFirstStart(t *testing.T) {
-	c := cli{filepath.Join(t.TempDir(), "data")}
+	c := shell{filepath.Join(t.TempDir(), "data")}
 	s := c.serve(t)
 	if info, err := os.Stat(c.data); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("the data folder is %v (%v), want it to be its owner's alone", info.Mode(), err)
@@ -84,14 +86,14 @@ func TestFirstStart(t *testing.T) {
 
 // TestRestartRegistersNothing: only an empty data folder is begun with acme.
 func TestRestartRegistersNothing(t *testing.T) {
-	c := cli{filepath.Join(t.TempDir(), "data")}
+	c := shell{filepath.Join(t.TempDir(), "data")}
 	c.do(t, "org", "register", "globex", "--plan", "team", "--owner", "hank")
 	s := c.serve(t)
 	s.stop(t, syscall.SIGTERM)
 	if s.stdout.String() != "" {
 		t.Errorf("the start printed %q", s.stdout)
 	}
-	c.refuse(t, exitRefused, []string{"token", "list", "acme"}, "not found")
+	c.refuse(t, cli.Refused, []string{"token", "list", "acme"}, "not found")
 }
 
 // TestCrane drives the registry as crane does: push, pull, copy, list tags; delete is
@@ -347,8 +349,8 @@ func TestCannotStart(t *testing.T) {
 			cmd := process(t, "--data", test.data, "--addr", test.addr)
 			var stderr bytes.Buffer
 			cmd.Stderr = &stderr
-			if code := exitCode(t, cmd.Run()); code != exitRefused {
-				t.Errorf("it ended with %d, want %d", code, exitRefused)
+			if code := exitCode(t, cmd.Run()); code != cli.Refused {
+				t.Errorf("it ended with %d, want %d", code, cli.Refused)
 			}
 			oneClearLine(t, stderr.String(), test.word)
 		})
@@ -359,7 +361,7 @@ func TestCannotStart(t *testing.T) {
 // no part of one, is in the data folder, in what the server logged at its most
 // talkative, or in what commands said. A p.say(secret.Reveal()) in generate breaks it.
 func TestSecretsAreNowhere(t *testing.T) {
-	c := cli{filepath.Join(t.TempDir(), "data")}
+	c := shell{filepath.Join(t.TempDir(), "data")}
 	s := c.serve(t, "--verbose")
 	secrets := []string{s.firstSecret(t)}
 	said := ""

@@ -8,11 +8,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oatmill/oatmill/events/durable/sqlitelog"
+	"github.com/oatmill/oatmill/examples/internal/cli"
 	"github.com/oatmill/oatmill/oat"
 )
 
 func (p *program) tokenCommand() *cobra.Command {
-	return group("token", "Generate, list, change and revoke tokens",
+	return cli.Group("token", "Generate, list, change and revoke tokens",
 		p.tokenGenerate(), p.tokenList(), p.tokenShow(), p.tokenEdit(), p.tokenDeactivate(), p.tokenDelete())
 }
 
@@ -31,8 +32,8 @@ The secret is the only thing on standard output, and cannot be read again. Witho
 		Example: `  registry token generate acme --as alice --label ci --repo api=read --repo web=read-write
   registry token generate acme --as alice --label mirror --all read --expires 2027-01-31 |
     docker login --username acme --password-stdin 127.0.0.1:5000`,
-		Args: arguments("ORG"),
-		RunE: p.does(func(ctx context.Context, args []string) error {
+		Args: cli.Arguments("ORG"),
+		RunE: cli.Does(func(ctx context.Context, args []string) error {
 			resources, err := access.resources(args[0])
 			if err != nil {
 				return err
@@ -51,7 +52,7 @@ The secret is the only thing on standard output, and cannot be read again. Witho
 	cmd.Flags().StringVar(&label, "label", "", "what the token is called (required)")
 	cmd.Flags().StringVar(&description, "description", "", "what it is for")
 	cmd.Flags().StringVar(&expires, "expires", defaultExpiry, expiryHelp)
-	require(cmd, "label")
+	cli.Require(cmd, "label")
 	return cmd
 }
 
@@ -83,13 +84,13 @@ func (p *program) tokenEdit() *cobra.Command {
 What is not named stays. Access is replaced as a whole, and holds at once. When a
 token expires cannot be changed.`,
 		Example: "  registry token edit acme ID --as alice --repo api=read",
-		Args:    arguments("ORG", "ID"),
+		Args:    cli.Arguments("ORG", "ID"),
 	}
 	by.flags(cmd)
 	access.flags(cmd)
 	cmd.Flags().StringVar(&label, "label", "", "what the token is called")
 	cmd.Flags().StringVar(&description, "description", "", "what it is for")
-	cmd.RunE = p.does(func(ctx context.Context, args []string) error {
+	cmd.RunE = cli.Does(func(ctx context.Context, args []string) error {
 		id, err := parseID(args[1])
 		if err != nil {
 			return err
@@ -113,7 +114,7 @@ token expires cannot be changed.`,
 
 func (p *program) edit(ctx context.Context, by oat.Actor, edit oat.Edit) error {
 	if edit.Label == nil && edit.Description == nil && edit.Resources == nil {
-		return usagef("nothing to change: give --label, --description or an access")
+		return cli.Usagef("nothing to change: give --label, --description or an access")
 	}
 	return p.withService(ctx, func(s *oat.Service) error {
 		token, err := s.Edit(ctx, by, edit)
@@ -148,8 +149,8 @@ func (p *program) tokenEnd(verb, short, long string,
 		Short:   short,
 		Long:    long,
 		Example: "  registry token " + verb + " acme ID --as alice --reason 'laptop lost'",
-		Args:    arguments("ORG", "ID"),
-		RunE: p.does(func(ctx context.Context, args []string) error {
+		Args:    cli.Arguments("ORG", "ID"),
+		RunE: cli.Does(func(ctx context.Context, args []string) error {
 			id, err := parseID(args[1])
 			if err != nil {
 				return err
@@ -171,8 +172,8 @@ func (p *program) tokenList() *cobra.Command {
 REFUSED counts attempts that had the right secret and were refused all the same,
 after the token was deactivated for example. It is how a leaked secret shows.
 A running server notes a token's first use at once, and later ones every minute.`,
-		Args: arguments("ORG"),
-		RunE: p.does(func(ctx context.Context, args []string) error {
+		Args: cli.Arguments("ORG"),
+		RunE: cli.Does(func(ctx context.Context, args []string) error {
 			return p.withModels(ctx, func(m *models) error {
 				list, err := m.list(args[0], p.now())
 				if err != nil {
@@ -194,8 +195,8 @@ func (p *program) tokenShow() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show ORG ID",
 		Short: "Show everything about a token, its secret aside",
-		Args:  arguments("ORG", "ID"),
-		RunE: p.does(func(ctx context.Context, args []string) error {
+		Args:  cli.Arguments("ORG", "ID"),
+		RunE: cli.Does(func(ctx context.Context, args []string) error {
 			id, err := parseID(args[1])
 			if err != nil {
 				return err
@@ -220,7 +221,7 @@ func (p *program) tokenShow() *cobra.Command {
 func parseID(text string) (uuid.UUID, error) {
 	id, err := oat.ParseTokenID(text)
 	if err != nil {
-		return id, usagef("%q is not the id of a token, like 6f1c1d8e-7a3b-4d52-9c53-0a4c4f8e2b17; token list shows them", text)
+		return id, cli.Usagef("%q is not the id of a token, like 6f1c1d8e-7a3b-4d52-9c53-0a4c4f8e2b17; token list shows them", text)
 	}
 	return id, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/oatmill/oatmill/events"
 	"github.com/oatmill/oatmill/events/durable/sqlitelog"
+	"github.com/oatmill/oatmill/examples/internal/cli"
 )
 
 func (p *program) verifyCommand() *cobra.Command {
@@ -24,8 +25,8 @@ The head that is printed sums up everything decided so far. Note it where whoeve
 can write to the data folder cannot, and give it to --head later: then a stream that
 was replaced as a whole, or cut short, is found as well.`,
 		Example: "  registry verify acme\n  registry verify acme --head 12:9f86d081884c7d65…",
-		Args:    arguments("ORG"),
-		RunE: p.does(func(ctx context.Context, args []string) error {
+		Args:    cli.Arguments("ORG"),
+		RunE: cli.Does(func(ctx context.Context, args []string) error {
 			heads := make([]events.Head, len(noted))
 			for i, text := range noted {
 				var err error
@@ -68,7 +69,7 @@ func parseHead(text string) (events.Head, error) {
 	version, err := strconv.ParseInt(number, 10, 64)
 	hash, hashErr := events.ParseHash(digits)
 	if err != nil || hashErr != nil || version < 1 {
-		return events.Head{}, usagef("--head %q: want VERSION:HASH as verify prints it", text)
+		return events.Head{}, cli.Usagef("--head %q: want VERSION:HASH as verify prints it", text)
 	}
 	return events.Head{Version: events.Version(version), Hash: hash}, nil
 }

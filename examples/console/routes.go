@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+
+	"github.com/oatmill/oatmill/examples/internal/accounts"
+	"github.com/oatmill/oatmill/examples/internal/site"
+	"github.com/oatmill/oatmill/oat"
+	"github.com/oatmill/oatmill/oat/console"
+	"github.com/oatmill/oatmill/oat/hubapi"
+	"github.com/oatmill/oatmill/oat/registryauth"
+)
+
+// routes is everything the server answers.
+func (s *server) routes(verbose bool) (http.Handler, error) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/healthz", site.Health(s.verifier))
+	desk, err := newDesk(s.accounts, s.secure(), s.url, s.logger)
+	if err != nil {
+		return nil, err
+	}
+	desk.mount(mux)
+	return mux, errors.Join(s.mountConsole(mux, desk), s.mountAPI(mux), s.mountRegistry(mux, verbose))
+}
+
+func (s *server) mountConsole(mux *http.ServeMux, desk *desk) error {
+	pages, err := console.New(console.Config{
+		Service: s.service, Log: s.log, Runner: s.runner,
+		Tokens: s.models.tokens, Counts: s.models.counts, LastUsed: s.models.lastUsed, History: s.models.history, Daily: s.models.daily,
+		User: desk.user, SignIn: signInPath, SignOut: "/sign-out",
+		Repositories: s.data.Repositories, Registry: s.host(), TrustedOrigins: []string{s.url}, Logger: s.logger,
+	})
+	if err != nil {
+		return err
+	}
+	mux.Handle("/", pages)
+	return nil
+}
+
+// mountAPI names the addresses of the API one by one. Handler.Mount would take all of
+// /v2/orgs/ and /v2/auditlogs/, and with it the images of organizations that are called
+// so.
+func (s *server) mountAPI(mux *http.ServeMux) error {
+	key, err := apiKey(s.data.File("api.key"))
+	if err != nil {
+		return err
+	}
+	api, err := hubapi.New(hubapi.Config{
+		Service: s.service, Log: s.log, Runner: s.runner,
+		Tokens: s.models.tokens, History: s.models.history, LastUsed: s.models.lastUsed,
+		SignIn: s.checkPassword, Keys: []hubapi.Key{hubapi.HMAC(key)}, BaseURL: s.url, Logger: s.logger,
+	})
+	if err != nil {
+		return err
+	}
+	for _, pattern := range []string{
+		"/v2/auth/token", "/v2/users/login", "/v2/users/login/{$}", "/v2/openapi.json", "/v2/auditlogs/{org}",
+		"/v2/orgs/{org}/access-tokens", "/v2/orgs/{org}/access-tokens/{id}",
+	} {
+		mux.Handle(pattern, api)
+	}
+	return nil
+}
+
+// checkPassword lets the people of the console sign in to the API.
+func (s *server) checkPassword(ctx context.Context, name string, password oat.Secret) (string, error) {
+	err := s.accounts.Check(ctx, name, password.Reveal())
+	if errors.Is(err, accounts.ErrRefused) {
+		return "", oat.ErrRefused
+	}
+	return name, err
+}
+
+// apiKey is the key that signs the API's sessions, made when there is none. They last
+// minutes, but a restart should end none of them.
+func apiKey(file string) ([]byte, error) {
+	made, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err == nil {
+		key := make([]byte, hubapi.MinSecret)
+		_, _ = rand.Read(key) // never fails
+		_, err = made.Write(key)
+		return key, errors.Join(err, made.Sync(), made.Close())
+	}
+	if !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("key of the API: %w", err)
+	}
+	if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("key of the API: others than its owner may use %s: chmod 600 it", file)
+	}
+	key, err := os.ReadFile(file)
+	if err == nil && len(key) != hubapi.MinSecret {
+		err = fmt.Errorf("%s does not hold a whole key: remove it, and a new one is made", file)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("key of the API: %w", err)
+	}
+	return key, nil
+}
+
+func (s *server) mountRegistry(mux *http.ServeMux, verbose bool) error {
+	keys, err := registryauth.OpenKeys(s.data.Keys(), registryauth.KeysConfig{})
+	if err != nil {
+		return err
+	}
+	realm := s.url + "/token"
+	auth, err := registryauth.New(registryauth.Config{
+		Verifier: s.verifier, Keys: keys, Issuer: site.ServiceName, Services: []string{site.ServiceName},
+		Realm: realm, Visibility: site.Public(s.public), Logger: s.logger,
+	})
+	if err != nil {
+		return err
+	}
+	if err := keys.WriteJWKS(s.data.JWKS()); err != nil {
+		return err
+	}
+	if s.images, err = site.NewImages(s.data, realm, verbose); err != nil {
+		return err
+	}
+	mux.Handle("/token", auth)
+	mux.Handle("/jwks.json", auth.JWKS())
+	mux.Handle("/v2/", auth.Guard(s.images))
+	return nil
+}

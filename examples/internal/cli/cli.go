@@ -1,0 +1,153 @@
+// Package cli is what the command lines of the examples have in common: how they end,
+// and how they say why.
+//
+// 0 says that it is done. 1 says that it was refused by a rule or could not be done, and
+// 2 that the command line makes no sense. In both cases one line on standard error says
+// why, and begins with the program's name.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// The exit codes.
+const (
+	Done    = 0
+	Refused = 1
+	Usage   = 2
+)
+
+// Run runs a command line, and returns its exit code.
+func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr io.Writer) int {
+	root.Version = version()
+	root.SilenceUsage, root.SilenceErrors = true, true
+	root.CompletionOptions = cobra.CompletionOptions{HiddenDefaultCmd: true}
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	cmd, err := root.ExecuteContextC(ctx)
+	refused, isRefused := err.(*refusedError)
+	var wrong *usageError
+	switch {
+	case err == nil:
+		return Done
+	case isRefused && !errors.As(err, &wrong):
+		fmt.Fprintf(stderr, "%s: %s\n", root.Name(), OneLine(refused.error))
+		return Refused
+	}
+	fmt.Fprintf(stderr, "%s: %s (see %s --help)\n", root.Name(), OneLine(err), cmd.CommandPath())
+	return Usage
+}
+
+// usageError is a command line that makes no sense.
+type usageError struct{ problem string }
+
+func (e *usageError) Error() string { return e.problem }
+
+// Usagef is an error of whoever wrote the command line.
+func Usagef(format string, args ...any) error {
+	return &usageError{fmt.Sprintf(format, args...)}
+}
+
+// refusedError comes from a command, and not from cobra, whose errors are all about the
+// command line.
+type refusedError struct{ error }
+
+func (e *refusedError) Unwrap() error { return e.error }
+
+// Does makes a command's function what cobra calls once it has found nothing wrong with
+// the command line.
+func Does(do func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := do(cmd.Context(), args); err != nil {
+			return &refusedError{err}
+		}
+		return nil
+	}
+}
+
+// OneLine is an error on one line: several that were joined come with line breaks.
+func OneLine(err error) string {
+	return strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+}
+
+// Group is a command that only holds others.
+func Group(use, short string, commands ...*cobra.Command) *cobra.Command {
+	g := &cobra.Command{
+		Use:   use,
+		Short: short,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return Usagef("unknown command %q for %q", args[0], cmd.CommandPath())
+			}
+			return Usagef("%q needs a command", cmd.CommandPath())
+		},
+	}
+	g.AddCommand(commands...)
+	return g
+}
+
+// NoArguments is for commands that have only flags.
+func NoArguments(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return Usagef("unknown command %q for %q", args[0], cmd.CommandPath())
+	}
+	return nil
+}
+
+// Arguments demands one argument for each name.
+func Arguments(names ...string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != len(names) {
+			return Usagef("want %s, got %d argument(s)", strings.Join(names, " "), len(args))
+		}
+		return nil
+	}
+}
+
+// Require makes a flag one that must be given.
+func Require(cmd *cobra.Command, flag string) {
+	if err := cmd.MarkFlagRequired(flag); err != nil {
+		panic(err) // there is no such flag, which the first run of any test shows
+	}
+}
+
+// Invocation is how to run this program again, in words for a shell. example is its
+// folder in the repository, for when go run made the executable, and will remove it.
+func Invocation(example string, args ...string) string {
+	words := []string{os.Args[0]}
+	if executable, err := os.Executable(); err == nil && strings.Contains(executable, string(filepath.Separator)+"go-build") {
+		words = []string{"go", "run", example}
+	}
+	words = append(words, args...)
+	for i, word := range words {
+		words[i] = Quoted(word)
+	}
+	return strings.Join(words, " ")
+}
+
+// Quoted is a word as shells read it as one.
+func Quoted(word string) string {
+	if word == "" || strings.ContainsAny(word, " \t\n'\"\\$&;|<>()*?[]#~`!{}") {
+		return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+	}
+	return word
+}
+
+// version is what the Go toolchain knows of how the program was built.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	return info.Main.Version + " (" + info.GoVersion + ")"
+}

@@ -1,0 +1,166 @@
+package site
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/oatmill/oatmill/oat"
+)
+
+const (
+	// drainTimeout is how long requests that have begun may take after a signal.
+	drainTimeout = 10 * time.Second
+	// flushTimeout is how long writing down the last uses may take after that.
+	flushTimeout = 5 * time.Second
+)
+
+// Serving is a server that is ready to serve.
+type Serving struct {
+	HTTP     *http.Server
+	Listener net.Listener
+	TLS      bool
+	// Follow keeps what is folded from the log up with it, until its context ends.
+	Follow func(context.Context) error
+	// Close ends what needs ending, after the last request.
+	Close  func() error
+	Logger *slog.Logger
+}
+
+// Run serves until ctx ends or something fails that ends it.
+func (s *Serving) Run(ctx context.Context) error {
+	following, stopFollowing := context.WithCancel(context.Background())
+	defer stopFollowing()
+	followed, served := make(chan error, 1), make(chan error, 1)
+	go func() { followed <- s.Follow(following) }()
+	go func() { served <- s.serve() }()
+	var failed error
+	select {
+	case <-ctx.Done():
+	case failed = <-served:
+	case failed = <-followed:
+		// Nobody could be sure of any token from here on.
+		followed <- nil
+	}
+	// While requests are finished, the log is still followed: what is revoked now
+	// is refused now.
+	drained := s.drain()
+	stopFollowing()
+	return errors.Join(failed, drained, <-followed, s.Close())
+}
+
+func (s *Serving) serve() error {
+	if s.TLS {
+		return s.HTTP.ServeTLS(s.Listener, "", "") // the certificate is in HTTP.TLSConfig
+	}
+	return s.HTTP.Serve(s.Listener)
+}
+
+// drain lets requests that have begun finish, for a while.
+func (s *Serving) drain() error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	if err := s.HTTP.Shutdown(ctx); err != nil {
+		s.Logger.Warn("requests were cut off", slog.Any("cause", err))
+		return s.HTTP.Close()
+	}
+	return nil
+}
+
+// Flush closes a recorder, which writes down the uses that were not yet.
+func Flush(recorder *oat.Recorder) error {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	return recorder.Close(ctx)
+}
+
+// NewHTTP is the http.Server around a handler.
+func NewHTTP(handler http.Handler, logger *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: LogFailures(logger, handler),
+		// Blobs are large, so only the header of a request has to come in time.
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
+}
+
+// NewLogger logs to w what somebody should know, or everything.
+func NewLogger(w io.Writer, verbose bool) *slog.Logger {
+	level := slog.LevelInfo
+	if verbose {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}
+
+// CheckURL looks at an address that somebody gave, and may have left out.
+func CheckURL(given string) bool {
+	at, err := url.Parse(given)
+	return given == "" || err == nil && at.Host != "" && (at.Scheme == "http" || at.Scheme == "https")
+}
+
+// BaseURL is how clients reach a server that listens on addr.
+func BaseURL(given, scheme string, addr net.Addr) string {
+	if given != "" {
+		return strings.TrimSuffix(given, "/")
+	}
+	host, port, err := net.SplitHostPort(addr.String())
+	if ip := net.ParseIP(host); err == nil && ip != nil && ip.IsUnspecified() {
+		return scheme + "://" + net.JoinHostPort("127.0.0.1", port)
+	}
+	return scheme + "://" + addr.String()
+}
+
+// Health tells whether the server can tell good tokens from revoked ones.
+func Health(verifier *oat.Verifier) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		status := verifier.Status()
+		state, code := "ok", http.StatusOK
+		if status.Stale {
+			state, code = "stale", http.StatusServiceUnavailable
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(code)
+		fmt.Fprintf(w, `{"status":%q,"follow_delay_ms":%.1f}`+"\n", state, float64(status.FollowDelay)/float64(time.Millisecond))
+	}
+}
+
+// LogFailures logs every answer that says that the server failed. It names the pattern
+// that the request matched and, below /v2/, the path; other paths may hold what opens.
+func LogFailures(logger *slog.Logger, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		watched := &statusWriter{ResponseWriter: w}
+		next.ServeHTTP(watched, r)
+		if watched.status < http.StatusInternalServerError {
+			return
+		}
+		path := r.Pattern
+		if strings.HasPrefix(r.URL.Path, "/v2/") {
+			path = r.URL.Path
+		}
+		logger.ErrorContext(r.Context(), "request failed; --verbose tells more",
+			slog.Int("status", watched.status), slog.String("method", r.Method), slog.String("path", path))
+	})
+}
+
+// statusWriter remembers how a request was answered.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController reach through.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
