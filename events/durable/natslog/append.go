@@ -37,19 +37,15 @@ func (l *Log) append(ctx context.Context, stream events.StreamID, expected event
 		return nil, err
 	}
 	defer l.leave()
-	caller := ctx
-	ctx, cancel := l.until(ctx)
-	defer cancel()
-	n := l.lines.of(stream)
-	size := 0
-	defer func() { l.lines.put(n, size) }()
-	if err := n.take(ctx); err != nil {
-		return nil, l.ending(ctx, errAgain)
+	a := &attempt{log: l, caller: ctx, line: l.lines.of(stream), expected: expected, batch: batch}
+	defer a.end()
+	if !a.line.free() {
+		if err := a.line.take(a.bounded()); err != nil {
+			return nil, l.ending(a.bounded(), errAgain)
+		}
 	}
-	defer n.release()
-	defer func() { size = len(n.ids) }()
-	a := &attempt{log: l, caller: caller, line: n, expected: expected, batch: batch}
-	return a.run(ctx)
+	a.has = true
+	return a.run()
 }
 
 // attempt is an append that has its turn.
@@ -60,20 +56,47 @@ type attempt struct {
 	expected events.Version
 	batch    []events.Envelope
 
+	ctx    context.Context // see bounded
+	cancel context.CancelFunc
+
+	has   bool   // the line's turn
 	fresh bool   // the line was refreshed since the last message was sent
 	sent  bool   // a message is on its way, or was, and may still come to be
 	after uint64 // the sequence that message must follow
 	last  error  // what was wrong with the last try
 }
 
+// bounded is the context of everything but the usual single request, made when it is first
+// needed.
+func (a *attempt) bounded() context.Context {
+	if a.ctx == nil {
+		a.ctx, a.cancel = a.log.until(a.caller)
+	}
+	return a.ctx
+}
+
+// end gives everything back.
+func (a *attempt) end() {
+	if a.cancel != nil {
+		a.cancel()
+	}
+	size := 0
+	if a.has {
+		size = len(a.line.ids)
+		a.line.release()
+	}
+	a.log.lines.put(a.line, size, a.has)
+}
+
 // run tries until the outcome is certain. Every message of one attempt that may
 // still be on its way names the same preceding sequence, so that at most one of them can
 // be taken, and none once another batch has come after that sequence.
-func (a *attempt) run(ctx context.Context) ([]events.Recorded, error) {
+func (a *attempt) run() ([]events.Recorded, error) {
 	for wait := time.Duration(0); ; {
-		if records, done, err := a.try(ctx); done {
+		if records, done, err := a.try(); done {
 			return records, err
 		}
+		ctx := a.bounded()
 		if ctx.Err() != nil || pause(ctx, wait) != nil {
 			return nil, a.ended(ctx)
 		}
@@ -92,14 +115,14 @@ func (a *attempt) ended(ctx context.Context) error {
 }
 
 // try goes one step towards an outcome.
-func (a *attempt) try(ctx context.Context) (records []events.Recorded, done bool, err error) {
+func (a *attempt) try() (records []events.Recorded, done bool, err error) {
 	n := a.line
 	if !n.current {
-		if done, err := a.refresh(ctx); done {
+		if done, err := a.refresh(a.bounded()); done {
 			return nil, true, err
 		}
 	}
-	records, err = a.earlier(ctx)
+	records, err = a.earlier()
 	if records != nil || err != nil {
 		return a.settled(records, err)
 	}
@@ -110,7 +133,7 @@ func (a *attempt) try(ctx context.Context) (records []events.Recorded, done bool
 		}
 		return nil, true, &events.ConflictError{Stream: n.stream, Expected: a.expected, Actual: n.head.Version}
 	}
-	return a.send(ctx)
+	return a.send()
 }
 
 // refresh brings the line up to date. When another batch has come after the sequence
@@ -150,7 +173,7 @@ func (a *attempt) settled(records []events.Recorded, err error) ([]events.Record
 
 // earlier is the outcome of an earlier append of the same batch, nothing when none of
 // its IDs is in the stream.
-func (a *attempt) earlier(ctx context.Context) ([]events.Recorded, error) {
+func (a *attempt) earlier() ([]events.Recorded, error) {
 	first, ok := a.line.ids[a.batch[0].ID]
 	for i := range a.batch {
 		if _, known := a.line.ids[a.batch[i].ID]; known && !ok {
@@ -160,6 +183,7 @@ func (a *attempt) earlier(ctx context.Context) ([]events.Recorded, error) {
 	if !ok {
 		return nil, nil
 	}
+	ctx := a.bounded()
 	found, err := a.log.run(ctx, a.line, first, len(a.batch))
 	if err != nil {
 		if ctx.Err() != nil {
@@ -176,38 +200,39 @@ func (a *attempt) earlier(ctx context.Context) ([]events.Recorded, error) {
 }
 
 // send publishes the batch once.
-func (a *attempt) send(ctx context.Context) ([]events.Recorded, bool, error) {
-	if ctx.Err() != nil {
+func (a *attempt) send() ([]events.Recorded, bool, error) {
+	if a.ctx != nil && a.ctx.Err() != nil {
 		return nil, false, nil
 	}
 	n := a.line
 	records, head := events.Seal(n.stream, n.head, a.batch)
-	m, err := a.log.encode(records, head)
-	if err == nil {
-		err = a.log.split(ctx, m)
-	}
-	if err != nil {
-		return a.failed(err)
+	m := a.log.encode(records, head)
+	if room := a.log.room(); len(m.Data) > room {
+		if err := a.log.split(a.bounded(), m, room); err != nil {
+			return a.failed(err)
+		}
 	}
 	seq, known, err := a.log.publish(a.caller, m, n.seq)
 	switch {
 	case err != nil:
 		return a.failed(err)
 	case known:
-		return a.duplicate(ctx, seq)
+		return a.duplicate(a.bounded(), seq)
 	}
+	a.log.moves.note(nil)
 	n.follow(&entry{seq: seq, ids: idsOf(records), head: head})
 	for i := range records {
 		records[i].Position = position(seq, i)
 		records[i].Data = append([]byte(nil), records[i].Data...)
 	}
-	a.log.tail.reached(records[len(records)-1].Position)
+	a.log.tail.appended(records[len(records)-1].Position)
 	return records, true, nil
 }
 
 // failed notes what a try that failed means for the next one.
 func (a *attempt) failed(err error) ([]events.Recorded, bool, error) {
 	a.last, a.fresh = err, false
+	a.log.moves.note(err)
 	switch {
 	case errors.Is(err, errUnsure):
 		a.sent, a.after, a.line.current = true, a.line.seq, false

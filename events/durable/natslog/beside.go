@@ -37,7 +37,7 @@ func (l *Log) besideLast(ctx context.Context, subject string) (*message, error) 
 
 // put replaces the message of a subject, if that has sequence last.
 func (l *Log) put(ctx context.Context, subject string, last uint64, data []byte) (uint64, error) {
-	m := &nats.Msg{Subject: subject, Data: data, Header: nats.Header{"Nats-Expected-Stream": {l.besideName()}}}
+	m := &nats.Msg{Subject: subject, Data: data, Header: nats.Header{}}
 	seq, _, err := l.publish(ctx, m, last)
 	return seq, err
 }

@@ -122,6 +122,7 @@ func (l *Log) forbidden(subject string) error {
 func (l *Log) retry(ctx context.Context, do func() error) error {
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
 		err := do()
+		l.moves.note(err)
 		if !errors.Is(err, errAgain) && !errors.Is(err, errUnsure) {
 			return err
 		}

@@ -3,10 +3,16 @@ package natslog_test
 import (
 	"context"
 	"fmt"
+	"iter"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/oklog/ulid/v2"
+
+	"github.com/oatmill/oatmill/events"
 	"github.com/oatmill/oatmill/events/durable/natscluster"
 	"github.com/oatmill/oatmill/events/durable/natslog"
 )
@@ -61,4 +67,61 @@ func (s *servers) open(t testing.TB, cfg natslog.Config) *natslog.Log {
 		}
 	})
 	return log
+}
+
+// connect is a connection of the test's own.
+func (s *servers) connect(t testing.TB) jetstream.JetStream {
+	t.Helper()
+	nc, err := nats.Connect(s.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+// envelope is an event as a program makes it, of the common size.
+func envelope() events.Envelope {
+	payload := &events.TokenGenerated{
+		Token: "0192f0c1-2345-7abc-8def-0123456789ab", Label: "deploy key of the build server",
+		Digest: events.Hash{1, 2, 3}, ExpiresAt: "2027-01-31T00:00:00Z",
+		Resources: []events.Resource{{Type: "TYPE_REPO", Path: "acme/api", Scopes: []string{"scope-image-pull"}}},
+	}
+	e, err := events.NewEnvelope(ulid.Make(), time.Now(), "alice", payload)
+	if err != nil {
+		panic(err)
+	}
+	return e
+}
+
+func envelopes(n int) []events.Envelope {
+	batch := make([]events.Envelope, n)
+	for i := range batch {
+		batch[i] = envelope()
+	}
+	return batch
+}
+
+func mustAppend(t testing.TB, log events.Log, stream events.StreamID, batch ...events.Envelope) []events.Recorded {
+	t.Helper()
+	records, err := log.Append(t.Context(), stream, events.Any, batch...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return records
+}
+
+func collect(t testing.TB, read iter.Seq2[events.Recorded, error]) (all []events.Recorded) {
+	t.Helper()
+	for r, err := range read {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, r)
+	}
+	return all
 }

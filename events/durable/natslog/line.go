@@ -29,13 +29,18 @@ type line struct {
 	place   *list.Element
 }
 
-// take waits for the line's turn.
-func (n *line) take(ctx context.Context) error {
+// free takes the line's turn if nobody has it.
+func (n *line) free() bool {
 	select {
 	case <-n.turn:
-		return nil
+		return true
 	default:
+		return false
 	}
+}
+
+// take waits for the line's turn.
+func (n *line) take(ctx context.Context) error {
 	select {
 	case <-n.turn:
 		return nil
@@ -85,13 +90,15 @@ func (s *lines) of(stream events.StreamID) *line {
 	return n
 }
 
-// put gives a line back, of which size is the number of IDs it knows.
-func (s *lines) put(n *line, size int) {
+// put gives a line back. size is the number of IDs it knows, if that was seen.
+func (s *lines) put(n *line, size int, seen bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n.users--
-	s.ids += size + 1 - n.counted // an empty line takes space as well
-	n.counted = size + 1
+	if seen {
+		s.ids += size + 1 - n.counted // an empty line takes space as well
+		n.counted = size + 1
+	}
 	for e := s.recent.Back(); e != nil && s.ids > s.limit; {
 		old := e.Value.(*line)
 		e = e.Prev()

@@ -47,8 +47,8 @@ type Config struct {
 	RequestTimeout time.Duration
 
 	// PollInterval is how often the end of the log is asked for while somebody is in
-	// Wait. The server's wake-ups are faster and not guaranteed. 0 means 250
-	// milliseconds.
+	// Wait. The wake-ups of other processes are faster and not guaranteed. 0 means
+	// 250 milliseconds.
 	PollInterval time.Duration
 
 	// MaxKnownIDs is how many event IDs of streams that are appended to are kept in
@@ -110,11 +110,12 @@ func (c Config) check() error {
 type Log struct {
 	cfg   Config
 	nc    *nats.Conn
-	owned bool // the connection is the log's own
+	owned bool // the connection is the log's own, and may be moved
 	js    jetstream.JetStream
 	api   string // what subjects of JetStream's requests begin with
 	lines *lines
 	tail  *tail
+	moves *restless
 
 	closing context.Context // ends when Close is called
 	end     context.CancelFunc
@@ -157,7 +158,8 @@ func Open(ctx context.Context, url string, cfg Config) (*Log, error) {
 // New is [Open] on a connection of the host, which stays open when the log is closed.
 // While such a connection is broken it may hold back messages and send them later, so
 // that an append which was under way then is unknown more often. The option
-// nats.ReconnectBufSize(-1) prevents that; connections that Open makes have it.
+// nats.ReconnectBufSize(-1) prevents that; connections that Open makes have it. The log
+// does not move the host's connection away from a server that is cut off from its cluster.
 func New(ctx context.Context, nc *nats.Conn, cfg Config) (*Log, error) {
 	cfg = cfg.withDefaults()
 	l, err := open(ctx, nc, cfg)
@@ -184,7 +186,7 @@ func open(ctx context.Context, nc *nats.Conn, cfg Config) (*Log, error) {
 	}
 	l.closing, l.end = context.WithCancel(context.Background())
 	l.lines = newLines(cfg.MaxKnownIDs)
-
+	l.moves = &restless{log: l}
 	l.tail = newTail(l)
 	l.close = sync.OnceValue(l.shutDown)
 	if err := l.prepare(ctx); err != nil {

@@ -2,6 +2,7 @@ package natslog
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -18,14 +19,13 @@ import (
 // format is the version of the layout that this library writes.
 const format = 1
 
-// Headers of a message that holds a batch.
+// Headers of a message that holds a batch. They cost their bytes on three machines, so
+// that there are few: the name of the stream is in the subject, and the ID of the first
+// event is the message's own.
 const (
-	headerFormat  = "Oatmill-Format"
-	headerStream  = "Oatmill-Stream"
-	headerVersion = "Oatmill-Version" // of the first record
-	headerIDs     = "Oatmill-Ids"     // of all records, in order
-	headerHash    = "Oatmill-Hash"    // of the last record
-	headerParts   = "Oatmill-Parts"   // sequences of the messages that hold the body
+	headerBatch = "Oatmill-Batch" // format, version of the first record, hash of the last
+	headerIDs   = "Oatmill-Ids"   // of all events, in order, where there are several
+	headerParts = "Oatmill-Parts" // sequences of the messages that hold the body, where it is elsewhere
 )
 
 // perMessage is what sequences are multiplied with to make positions. It is above
@@ -55,14 +55,15 @@ type entry struct {
 	body   []byte
 }
 
-// field is what is said of a record in the line before its data.
+// field is what is said of a record in the line before its data, in JSON. It is
+// written by hand, because every append writes one, and read with encoding/json.
 type field struct {
 	Type        string      `json:"type"`
 	Time        time.Time   `json:"time"`
-	Actor       string      `json:"actor,omitempty"`
-	Correlation string      `json:"correlation,omitempty"`
-	Causation   *ulid.ULID  `json:"causation,omitempty"`
-	Reason      string      `json:"reason,omitempty"`
+	Actor       string      `json:"actor"`
+	Correlation string      `json:"correlation"`
+	Causation   *ulid.ULID  `json:"causation"`
+	Reason      string      `json:"reason"`
 	Previous    events.Hash `json:"previous"`
 	Size        int         `json:"size"`
 }
@@ -77,92 +78,119 @@ func token(stream events.StreamID) string {
 	return stream.Kind() + "." + strings.ReplaceAll(stream.Name(), ".", "=")
 }
 
+// streamOf undoes subject. What it returns for other subjects is no stream or has
+// another subject.
+func (l *Log) streamOf(subject string) events.StreamID {
+	kind, name, _ := strings.Cut(strings.TrimPrefix(subject, l.cfg.Subject+".log."), ".")
+	return events.StreamID(kind + "/" + strings.ReplaceAll(name, "=", "."))
+}
+
 // encode is the message for a sealed batch, without what the publisher adds.
-func (l *Log) encode(records []events.Recorded, head events.Head) (*nats.Msg, error) {
-	var ids strings.Builder
+func (l *Log) encode(records []events.Recorded, head events.Head) *nats.Msg {
 	size := 0
 	for i := range records {
-		if i > 0 {
-			ids.WriteByte(' ')
-		}
-		ids.WriteString(records[i].ID.String())
 		size += len(records[i].Data) + 512
 	}
 	body := make([]byte, 0, size)
 	for i := range records {
-		line, err := json.Marshal(fieldOf(&records[i]))
-		if err != nil {
-			return nil, err
-		}
-		body = append(append(body, line...), '\n')
+		body = appendLine(body, &records[i])
 		body = append(append(body, records[i].Data...), '\n')
 	}
-	stream := records[0].Stream
-	return &nats.Msg{Subject: l.subject(stream), Data: body, Header: nats.Header{
-		headerFormat:           {strconv.Itoa(format)},
-		headerStream:           {string(stream)},
-		headerVersion:          {strconv.FormatInt(int64(records[0].Version), 10)},
-		headerIDs:              {ids.String()},
-		headerHash:             {head.Hash.String()},
-		jetstream.MsgIDHeader:  {records[0].ID.String()},
-		"Nats-Expected-Stream": {l.cfg.Stream},
-	}}, nil
+	m := &nats.Msg{Subject: l.subject(records[0].Stream), Data: body, Header: nats.Header{
+		headerBatch:           {fmt.Sprintf("%d %d %s", format, records[0].Version, head.Hash)},
+		jetstream.MsgIDHeader: {records[0].ID.String()},
+	}}
+	if len(records) > 1 {
+		ids := make([]string, len(records))
+		for i := range records {
+			ids[i] = records[i].ID.String()
+		}
+		m.Header[headerIDs] = []string{strings.Join(ids, " ")}
+	}
+	return m
 }
 
-func fieldOf(r *events.Recorded) field {
-	f := field{
-		Type: r.Type, Time: r.Time, Actor: r.Actor, Correlation: r.Correlation, Reason: r.Reason,
-		Previous: r.Previous, Size: len(r.Data),
-	}
+// appendLine writes the line before the data of a record.
+func appendLine(b []byte, r *events.Recorded) []byte {
+	b = append(b, `{"type":"`...)
+	b = append(append(b, r.Type...), `","time":"`...)
+	b = append(r.Time.AppendFormat(b, time.RFC3339Nano), '"')
+	b = appendText(b, "actor", r.Actor)
+	b = appendText(b, "correlation", r.Correlation)
 	if r.Causation != (ulid.ULID{}) {
-		f.Causation = &r.Causation
+		b = appendText(b, "causation", r.Causation.String())
 	}
-	return f
+	b = appendText(b, "reason", r.Reason)
+	b = append(b, `,"previous":"`...)
+	b = append(hex.AppendEncode(b, r.Previous[:]), `","size":`...)
+	return append(strconv.AppendInt(b, int64(len(r.Data)), 10), "}\n"...)
+}
+
+// appendText writes a member of the object that is not empty.
+func appendText(b []byte, name, text string) []byte {
+	if text == "" {
+		return b
+	}
+	b = append(append(append(b, `,"`...), name...), `":`...)
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x7f {
+			quoted, _ := json.Marshal(text) // cannot fail for a string
+			return append(b, quoted...)
+		}
+	}
+	return append(append(append(b, '"'), text...), '"')
 }
 
 // parse reads the headers of a message that must be a batch.
 func (l *Log) parse(m *message) (*entry, error) {
-	version, err := l.formatOf(m)
-	if err != nil {
+	fields := strings.Split(m.header.Get(headerBatch), " ")
+	version, err := strconv.Atoi(fields[0])
+	switch {
+	case err != nil || version < 1:
+		return nil, l.damaged(m.seq, "on subject %s stands a message that is no record of this library", m.subject)
+	case version > format:
+		return nil, fmt.Errorf("%w: stream %s, sequence %d has format %d, this version reads %d", ErrNewer, l.cfg.Stream, m.seq, version, format)
+	case len(fields) != 3:
+		return nil, l.damaged(m.seq, "header %s is %.100q", headerBatch, m.header.Get(headerBatch))
+	}
+	e := &entry{seq: m.seq, stream: l.streamOf(m.subject), body: m.data}
+	if _, err := events.ParseStreamID(string(e.stream)); err != nil || l.subject(e.stream) != m.subject {
+		return nil, l.damaged(m.seq, "a record on subject %s, which belongs to no stream", m.subject)
+	}
+	first, err := strconv.ParseInt(fields[1], 10, 64)
+	if err != nil || first < 1 {
+		return nil, l.damaged(m.seq, "version %.40q", fields[1])
+	}
+	if e.ids, err = l.idsIn(m); err != nil {
 		return nil, err
 	}
-	if version > format {
-		return nil, fmt.Errorf("%w: stream %s, sequence %d has format %d, this version reads %d", ErrNewer, l.cfg.Stream, m.seq, version, format)
-	}
-	e := &entry{seq: m.seq, stream: events.StreamID(m.header.Get(headerStream)), body: m.data}
-	if _, err := events.ParseStreamID(string(e.stream)); err != nil || l.subject(e.stream) != m.subject {
-		return nil, l.damaged(m.seq, "a record of %q on subject %s", e.stream, m.subject)
-	}
-	first, err := strconv.ParseInt(m.header.Get(headerVersion), 10, 64)
-	if err != nil || first < 1 {
-		return nil, l.damaged(m.seq, "version %q", m.header.Get(headerVersion))
-	}
 	e.first = events.Version(first)
-	for id := range strings.SplitSeq(m.header.Get(headerIDs), " ") {
-		parsed, err := ulid.ParseStrict(id)
-		if err != nil {
-			return nil, l.damaged(m.seq, "event ID %.40q: %v", id, err)
-		}
-		e.ids = append(e.ids, parsed)
-	}
-	if len(e.ids) > events.MaxBatch {
-		return nil, l.damaged(m.seq, "a batch of %d events", len(e.ids))
-	}
 	e.head.Version = e.first + events.Version(len(e.ids)) - 1
-	if e.head.Hash, err = events.ParseHash(m.header.Get(headerHash)); err != nil {
+	if e.head.Hash, err = events.ParseHash(fields[2]); err != nil {
 		return nil, l.damaged(m.seq, "%v", err)
 	}
 	e.parts, err = l.partsOf(m)
 	return e, err
 }
 
-// formatOf is the format a message says it has. One that says nothing is not ours.
-func (l *Log) formatOf(m *message) (int, error) {
-	version, err := strconv.Atoi(m.header.Get(headerFormat))
-	if err != nil || version < 1 {
-		return 0, l.damaged(m.seq, "on subject %s stands a message that is no record of this library", m.subject)
+// idsIn are the event IDs that a message names.
+func (l *Log) idsIn(m *message) ([]ulid.ULID, error) {
+	list := m.header.Get(headerIDs)
+	if list == "" {
+		list = m.header.Get(jetstream.MsgIDHeader)
 	}
-	return version, nil
+	ids := make([]ulid.ULID, 0, 1+len(list)/(ulid.EncodedSize+1))
+	for id := range strings.SplitSeq(list, " ") {
+		parsed, err := ulid.ParseStrict(id)
+		if err != nil {
+			return nil, l.damaged(m.seq, "event ID %.40q: %v", id, err)
+		}
+		ids = append(ids, parsed)
+	}
+	if len(ids) > events.MaxBatch {
+		return nil, l.damaged(m.seq, "a batch of %d events", len(ids))
+	}
+	return ids, nil
 }
 
 // last is the position of the last record in a batch.

@@ -36,14 +36,13 @@ func (l *Log) partsOf(m *message) (parts []uint64, err error) {
 	return parts, nil
 }
 
+// room is how many bytes of data a message may have beside its headers.
+func (l *Log) room() int { return int(l.nc.MaxPayload()) - 64<<10 }
+
 // split makes a message that is larger than the server takes fit. Pieces of its body
 // are published beforehand, and the message, which alone makes them count, names them.
 // Batches are as large as that only when hundreds of events come with long texts.
-func (l *Log) split(ctx context.Context, m *nats.Msg) error {
-	room := int(l.nc.MaxPayload()) - 64<<10 // that headers may take
-	if len(m.Data) <= room {
-		return nil
-	}
+func (l *Log) split(ctx context.Context, m *nats.Msg, room int) error {
 	var list []string
 	for rest := m.Data; len(rest) > 0; {
 		piece := rest[:min(room, len(rest))]
@@ -64,7 +63,7 @@ func (l *Log) split(ctx context.Context, m *nats.Msg) error {
 func (l *Log) publishPart(ctx context.Context, of string, piece []byte) (seq uint64, err error) {
 	err = l.retry(ctx, func() error {
 		m := &nats.Msg{Subject: l.partSubject(ulid.Make().String()), Data: piece, Header: nats.Header{
-			headerPart: {of}, headerFormat: {strconv.Itoa(format)}, "Nats-Expected-Stream": {l.cfg.Stream},
+			headerPart: {of},
 		}}
 		seq, _, err = l.publish(ctx, m, 0)
 		return err

@@ -133,6 +133,9 @@ func (l *Log) publish(ctx context.Context, m *nats.Msg, last uint64) (seq uint64
 	if ack.Error != nil {
 		return 0, false, refusal(ack.Error)
 	}
+	if ack.Stream != l.cfg.Stream && ack.Stream != l.besideName() {
+		return 0, false, fmt.Errorf("%w: subject %s belongs to stream %s", ErrSettings, m.Subject, ack.Stream)
+	}
 	return ack.Seq, ack.Duplicate, nil
 }
 

@@ -58,7 +58,7 @@ func (l *Log) saveSnapshot(ctx context.Context, stream events.StreamID, s events
 		return err
 	}
 	m := manifest{Head: s.Head, Format: []byte(s.Format), Sum: sha256.Sum256(s.Data), Place: 1 - old.Place}
-	room := int(l.nc.MaxPayload()) - 64<<10
+	room := l.room()
 	data := s.Data
 	if len(data)+2*len(s.Format) > room {
 		if m.Pieces, err = l.savePieces(ctx, stream, m.Place, s.Data, room); err != nil {

@@ -33,7 +33,6 @@ func (l *Log) settings() jetstream.StreamConfig {
 		DenyDelete:  true,
 		DenyPurge:   true,
 		AllowDirect: true,
-		RePublish:   &jetstream.RePublish{Source: l.cfg.Subject + ".log.*.*", Destination: l.wakeSubject(), HeadersOnly: true},
 		Metadata:    map[string]string{"oatmill-format": fmt.Sprint(format)},
 	}
 }

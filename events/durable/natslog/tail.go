@@ -92,9 +92,12 @@ func (l *Log) findEnd(ctx context.Context) (end, error) {
 }
 
 // tail is the end of the log as far as this process knows it, and those who wait for
-// it to move. The server says when it has stored something, to whoever listens; nothing
-// guarantees that the word arrives, so that the end is asked for as well, every now and
-// then and only while somebody waits.
+// it to move. Every process tells the others when it has appended; nothing guarantees
+// that the word arrives, so that the end is asked for as well, every now and then and
+// only while somebody waits.
+//
+// The server could tell of every message it stores by itself (republish). Measured, that
+// costs about a fifth of the throughput of appends, because it tells of each of them.
 type tail struct {
 	log *Log
 
@@ -106,22 +109,62 @@ type tail struct {
 	polling bool
 	polled  sync.WaitGroup
 	sub     *nats.Subscription
+
+	told    events.Position // what the others were told last
+	telling bool            // they will be told again in a moment
 }
 
 func newTail(l *Log) *tail { return &tail{log: l} }
 
-// listen subscribes to what the server says.
+// listen subscribes to what others say.
 func (t *tail) listen() (err error) {
 	t.sub, err = t.log.nc.Subscribe(t.log.wakeSubject(), func(m *nats.Msg) {
-		if seq, err := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64); err == nil {
-			t.reached(position(seq, 0))
+		if p, err := strconv.ParseInt(string(m.Data), 10, 64); err == nil {
+			t.reached(events.Position(p))
 		}
 	})
 	return err
 }
 
-// wakeSubject is where the server says that a record was stored.
-func (l *Log) wakeSubject() string { return l.cfg.Subject + ".stored" }
+// wakeSubject is where processes say that they have appended.
+func (l *Log) wakeSubject() string { return l.cfg.Subject + ".appended" }
+
+// quiet is how long a process does not repeat itself. Under load one word stands for many
+// appends.
+const quiet = 3 * time.Millisecond
+
+// appended notes that this process has appended up to p, and tells the others, at once
+// or in a moment.
+func (t *tail) appended(p events.Position) {
+	t.reached(p)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.telling && p > t.told && t.log.enter() == nil {
+		t.telling = true
+		t.tell()
+		time.AfterFunc(quiet, t.tellAgain)
+	}
+}
+
+// tell says where the log ends. The tail is locked.
+func (t *tail) tell() {
+	t.told = t.last
+	// What cannot be sent now is found by those who look.
+	_ = t.log.nc.Publish(t.log.wakeSubject(), strconv.AppendInt(nil, int64(t.told), 10))
+}
+
+// tellAgain tells of what was appended meanwhile.
+func (t *tail) tellAgain() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.last > t.told {
+		t.tell()
+		time.AfterFunc(quiet, t.tellAgain)
+		return
+	}
+	t.telling = false
+	t.log.leave()
+}
 
 // seen is the end that was found last.
 func (t *tail) seen() end {
@@ -153,8 +196,8 @@ func (t *tail) reached(p events.Position) {
 	}
 }
 
-// Wait is [events.Notifier.Wait]. It returns nil only with cause. The server's word takes
-// about as long as the append; when it is lost, Wait is late by at most
+// Wait is [events.Notifier.Wait]. It returns nil only with cause. The word of another process
+// takes a few milliseconds; when it is lost, Wait is late by at most
 // Config.PollInterval.
 func (l *Log) Wait(ctx context.Context, after events.Position) error {
 	for {

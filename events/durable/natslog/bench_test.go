@@ -1,0 +1,76 @@
+package natslog_test
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/oatmill/oatmill/events"
+)
+
+// samples are durations of single rounds.
+type samples []time.Duration
+
+func (s *samples) time(f func()) {
+	start := time.Now()
+	f()
+	*s = append(*s, time.Since(start))
+}
+
+func (s samples) median() float64 {
+	slices.Sort(s)
+	return float64(s[len(s)/2])
+}
+
+// BenchmarkAppend32 compares appends by 32 writers on 32 streams, replicated on three
+// nodes, with publishing the same data with the same expectation, in turn, round by round.
+// b.N counts rounds of 32 times 16 appends. All three servers run in this process and take
+// most of its time.
+func BenchmarkAppend32(b *testing.B) {
+	const writers, each = 32, 16
+	s := three(b)
+	log := s.open(b, s.config(b))
+	js := s.connect(b)
+	raw := jetstream.StreamConfig{Name: "raw", Subjects: []string{"raw.*"}, Replicas: 3}
+	if _, err := js.CreateStream(b.Context(), raw); err != nil {
+		b.Fatal(err)
+	}
+	together := func(write func(w int, e events.Envelope)) {
+		var all sync.WaitGroup
+		for w := range writers {
+			all.Go(func() {
+				for range each {
+					write(w, envelope())
+				}
+			})
+		}
+		all.Wait()
+	}
+	last := make([]uint64, writers)
+	publish := func(w int, e events.Envelope) {
+		ack, err := js.Publish(b.Context(), fmt.Sprintf("raw.w%d", w), e.Data, jetstream.WithExpectLastSequencePerSubject(last[w]))
+		if err != nil {
+			b.Fatal(err)
+		}
+		last[w] = ack.Sequence
+	}
+	add := func(w int, e events.Envelope) {
+		mustAppend(b, log, events.StreamID(fmt.Sprintf("organization/w%d", w)), e)
+	}
+	together(publish)
+	together(add)
+	var ours, theirs samples
+	for b.Loop() {
+		theirs.time(func() { together(publish) })
+		ours.time(func() { together(add) })
+	}
+	const appends = writers * each * float64(time.Second)
+	b.ReportMetric(appends/ours.median(), "appends/s")
+	b.ReportMetric(appends/theirs.median(), "raw/s")
+	b.ReportMetric(theirs.median()/ours.median(), "x-raw")
+	b.ReportMetric(0, "ns/op")
+}
