@@ -52,6 +52,9 @@ func run(ctx context.Context, out io.Writer, address string) (err error) {
 	if address == "" {
 		fmt.Fprintln(out, "    no --postgres given: starting a throwaway PostgreSQL")
 		server, err := pgserver.Start(ctx, pgserver.Config{})
+		if errors.Is(err, pgserver.ErrNotFound) {
+			return fmt.Errorf("%w, or give an address with --postgres", err)
+		}
 		if err != nil {
 			return err
 		}
@@ -86,6 +89,7 @@ INSERT INTO organizations VALUES ('acme', 'team'), ('globex', 'team');
 INSERT INTO owners VALUES ('acme', 'alice'), ('acme', 'carol'), ('globex', 'bob');
 INSERT INTO repositories VALUES
   ('acme/site', 'acme', 'public', 'welcome'), ('acme/wiki', 'acme', 'internal', 'how we work'), ('globex/core', 'globex', 'private', 'plans');`)
+	t.made = err == nil
 	return fmt.Sprintf("made a forge with 3 users, 2 organizations and 3 repositories in schema %s at %s", t.schema, host(t.address)),
 		errors.Join(err, conn.Close(ctx))
 }
@@ -99,7 +103,11 @@ func host(address string) string {
 	return u.Host
 }
 
+// dropSchemas removes what createSchema and the log made. It is as if nothing had been.
 func (t *tour) dropSchemas() error {
+	if !t.made {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, t.address)

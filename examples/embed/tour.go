@@ -18,6 +18,7 @@ import (
 // tour is what the steps share.
 type tour struct {
 	address, schema string
+	made            bool // the schema
 	first, second   *process
 	token           oat.Token  // the one of acme/api
 	secret          oat.Secret // and what opens with it
