@@ -67,7 +67,7 @@ func (v *visit) end(remove bool, give func(uuid.UUID) error) {
 		return
 	}
 	err := give(id)
-	v.settle(v.r.Context())
+	v.settle()
 	token := v.at("tokens", id.String())
 	switch {
 	case err == nil && remove:

@@ -34,7 +34,7 @@ type filter struct {
 }
 
 // activitySize keeps the page below 100 KB, whatever tokens are called.
-const activitySize = 20
+const activitySize = 15
 
 func readFilter(query url.Values) filter {
 	return filter{

@@ -67,7 +67,7 @@ func (v *visit) saveToken() {
 	cmd, own := v.edit(&token, &f, version)
 	edited, err := v.cfg.Service.Edit(v.r.Context(), v.actor(), cmd)
 	if err == nil && len(own) == 0 {
-		v.settle(v.r.Context())
+		v.settle()
 		done := "saved"
 		if edited.Version == version {
 			done = "unchanged"
@@ -111,7 +111,7 @@ func (v *visit) notSaved(token *projection.Token, f form, version events.Version
 		domain := f.understand(v.org.Name, invalid)
 		v.showEdit(http.StatusUnprocessableEntity, token, f, version, func(p *formPage) { p.Problems = together(own, domain) })
 	case errors.Is(err, oat.ErrChanged):
-		v.settle(v.r.Context())
+		v.settle()
 		v.changed(f, version)
 	case errors.Is(err, oat.ErrInactive):
 		v.blocked(token, f, version, "Nothing was saved, because the token was deactivated meanwhile. An inactive token can only be deleted. What you typed is still here, if you want to copy it.")
@@ -127,7 +127,7 @@ func (v *visit) notSaved(token *projection.Token, f form, version events.Version
 
 // blocked shows what was typed about a token that cannot be edited any more.
 func (v *visit) blocked(token *projection.Token, f form, version events.Version, why string) {
-	v.settle(v.r.Context())
+	v.settle()
 	v.showEdit(http.StatusConflict, token, f, version, func(p *formPage) {
 		p.Blocked, p.Trouble, p.Meanwhile = true, why, v.since(token.ID, version)
 	})
@@ -135,6 +135,7 @@ func (v *visit) blocked(token *projection.Token, f form, version events.Version,
 
 // lost shows what was typed about a token that is deleted, or never was.
 func (v *visit) lost(f form) {
+	v.settle()
 	id, ok := v.tokenID()
 	if !ok || v.cfg.History.Token(v.org.Name, id, projection.Span{PageSize: 1}).Total == 0 {
 		v.noToken()

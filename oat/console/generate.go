@@ -2,7 +2,6 @@ package console
 
 import (
 	"cmp"
-	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -122,7 +121,7 @@ func (v *visit) generate() {
 		v.notGenerated(f, own, request, err)
 		return
 	}
-	v.settle(v.r.Context())
+	v.settle()
 	v.showSecret(&token, secret)
 }
 
@@ -196,27 +195,22 @@ func together(own, domain problems) (all problems) {
 
 // notGenerated shows the form again, with what was typed and why there is no token.
 func (v *visit) notGenerated(f form, own problems, request string, err error) {
-	status, trouble := v.trouble(err)
 	var invalid oat.ValidationErrors
 	var repeated *oat.RepeatedError
 	switch {
 	case errors.As(err, &repeated):
 		v.showRepeated(f, repeated.Token)
-		return
 	case errors.As(err, &invalid):
 		domain := f.understand(v.org.Name, invalid)
 		v.showGenerate(http.StatusUnprocessableEntity, f, func(p *formPage) { p.Request, p.Problems = request, together(own, domain) })
-		return
-	case errors.Is(err, events.ErrUnknownOutcome):
-		trouble = "The connection to the log broke, and it is not known whether the token was generated. Send the form again: if there is a token already, you are told, and no second one is made."
 	case errors.Is(err, oat.ErrNoTokens), errors.Is(err, quota.ErrExceeded):
-		v.settle(v.r.Context())
-		status, trouble = http.StatusConflict, ""
-		if trouble = v.room().Full; trouble == "" {
-			trouble = "The limit of the plan was reached meanwhile."
-		}
+		v.settle()
+		full := cmp.Or(v.room().Full, "The limit of the plan was reached meanwhile, and there is room again now. Send the form again.")
+		v.showGenerate(http.StatusConflict, f, func(p *formPage) { p.Request, p.Trouble = request, full })
+	default:
+		status, trouble := v.trouble(err)
+		v.showGenerate(status, f, func(p *formPage) { p.Request, p.Trouble = request, trouble })
 	}
-	v.showGenerate(status, f, func(p *formPage) { p.Request, p.Trouble = request, trouble })
 }
 
 // showRepeated shows the form that was sent a second time, ready to be sent for another
@@ -225,18 +219,19 @@ func (v *visit) showRepeated(f form, token uuid.UUID) {
 	v.showGenerate(http.StatusConflict, f, func(p *formPage) { p.Elsewhere = token.String() })
 }
 
-// trouble is why a command failed, for reasons that no field is to blame for.
+// trouble is why a command failed, for reasons that no field is to blame for. The form is
+// shown with it, to be sent again: it names its request or its version, so that nothing is
+// done twice.
 func (v *visit) trouble(err error) (status int, text string) {
 	switch {
 	case errors.Is(err, oat.ErrBusy):
 		return http.StatusServiceUnavailable, "Nothing was changed, because others are changing the organization right now. Send the form again."
-	case errors.Is(err, oat.ErrNotOwner):
-		return http.StatusForbidden, "Nothing was changed, because you are no owner of the organization any more."
+	case errors.Is(err, oat.ErrNotOwner), errors.Is(err, oat.ErrOrganizationNotFound):
+		return http.StatusForbidden, "Nothing was changed, because you do not own the organization any more."
 	case errors.Is(err, events.ErrUnknownOutcome):
 		v.log(v.r, slog.LevelError, "command has an unknown outcome", err)
-		return http.StatusServiceUnavailable, "The connection to the log broke, and it is not known whether the change was made. Send the form again: what was done already is not done twice."
-	case !errors.Is(err, oat.ErrInvalid) && !errors.Is(err, quota.ErrExceeded) && !errors.Is(err, oat.ErrNoTokens) && !errors.Is(err, context.Canceled):
-		v.log(v.r, slog.LevelError, "command failed", err)
+		return http.StatusServiceUnavailable, "The connection to the log broke, and it is not known whether the change was made. Send the form again: what was done already is not done twice, and you are told."
 	}
-	return http.StatusServiceUnavailable, "Nothing was changed, because the organization's data cannot be written now. What you typed is kept here; send it again in a moment."
+	v.log(v.r, slog.LevelError, "command failed", err)
+	return http.StatusServiceUnavailable, "Nothing was changed, because the organization's data cannot be written now. What you typed is kept here. Send it again in a moment."
 }

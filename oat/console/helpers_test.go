@@ -35,7 +35,12 @@ const prefix = "/admin"
 // owned by carol. Alice is signed in.
 func newDesk(t *testing.T, options ...func(*console.Config)) *desk {
 	t.Helper()
-	d := &desk{Env: oattest.New(t), t: t, user: "alice"}
+	return newDeskIn(t, oattest.New(t), options...)
+}
+
+func newDeskIn(t *testing.T, env *oattest.Env, options ...func(*console.Config)) *desk {
+	t.Helper()
+	d := &desk{Env: env, t: t, user: "alice"}
 	cfg := console.Config{
 		Service: d.Service, Log: d.Log, Tokens: projection.NewTokens(), Counts: projection.NewCounts(nil), LastUsed: projection.NewLastUsed(),
 		History: projection.NewHistory(), Daily: projection.NewDaily(0), Prefix: prefix, Registry: "registry.example.com", Now: d.Clock.Now,

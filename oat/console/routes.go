@@ -111,7 +111,7 @@ func (v *visit) owns(organization string) bool {
 	switch {
 	case err == nil && !known:
 		// The log has it and the read models do not yet.
-		v.settle(v.r.Context())
+		v.Console.settle(v.r.Context())
 		if v.org, known = v.cfg.Tokens.Organization(organization); !known {
 			v.unavailable(v.w, v.r, errors.New("the organization is not in the read models yet"))
 		}
@@ -122,6 +122,13 @@ func (v *visit) owns(organization string) bool {
 		v.unavailable(v.w, v.r, err)
 	}
 	return err == nil
+}
+
+// settle waits for the read models, and takes over what they say of the organization by
+// then.
+func (v *visit) settle() {
+	v.Console.settle(v.r.Context())
+	v.org, _ = v.cfg.Tokens.Organization(v.org.Name)
 }
 
 func (v *visit) actor() oat.Actor { return oat.Actor{User: v.user} }

@@ -121,12 +121,19 @@ func accessOf(organization string, resources []events.Resource) access {
 // Summary is the lines, as far as a tooltip has room for them.
 func (a access) Summary() string { return strings.Join(shorten(a.Lines, 3), "\n") }
 
-// shorten keeps so many lines and says how many there are beside them.
+// shorten keeps at most so many lines, fewer where they are long, and says how many there
+// are beside them.
 func shorten(lines []string, room int) []string {
-	if len(lines) <= room {
+	const long = 200
+	kept, length := 0, 0
+	for kept < len(lines) && kept < room && (kept == 0 || length+len(lines[kept]) <= long) {
+		length += len(lines[kept])
+		kept++
+	}
+	if kept == len(lines) {
 		return lines
 	}
-	return append(slices.Clone(lines[:room]), fmt.Sprintf("and %d more", len(lines)-room))
+	return append(slices.Clone(lines[:kept]), fmt.Sprintf("and %d more", len(lines)-kept))
 }
 
 func resourceInWords(organization string, r events.Resource) (what, level string) {
