@@ -24,7 +24,8 @@
 //
 // [Handler.Mount] registers these addresses and what lies around them, and leaves the rest
 // of "/v2/" to a registry in the same process. HEAD is answered like GET, OPTIONS with the
-// methods of an address. Every answer is JSON and none may be stored.
+// methods of an address. Every answer is JSON and none may be stored. (An http.ServeMux
+// redirects addresses with doubled slashes by itself, before it asks any handler.)
 //
 // Every answer is also in the description ([Description]), and the tests hold the handler
 // to that.

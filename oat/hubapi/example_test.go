@@ -25,28 +25,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	tokens, history, lastUsed := projection.NewTokens(), projection.NewHistory(), projection.NewLastUsed()
-	runner, err := projection.NewRunner(projection.RunnerConfig{
-		Log: events, Projections: []projection.Projection{tokens, history, lastUsed},
-	})
-	if err != nil {
-		log.Fatal(err)
-	}
-	go func() {
-		if err := runner.Run(ctx); err != nil {
-			log.Fatal(err)
-		}
-	}()
-	api, err := hubapi.New(hubapi.Config{
-		Service: service, Log: events, Tokens: tokens, History: history, LastUsed: lastUsed, Runner: runner,
-		SignIn: func(_ context.Context, identifier string, secret oat.Secret) (string, error) {
-			if identifier == "alice" && secret.Reveal() == "opensesame" {
-				return "alice", nil
-			}
-			return "", oat.ErrRefused
-		},
-		Keys: []hubapi.Key{hubapi.HMAC([]byte("32 bytes that nobody else knows!"))},
-	})
+	api, err := newAPI(ctx, events, service)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -82,6 +61,32 @@ func Example() {
 	}
 	fmt.Println(status, created.Label, created.Token[:4])
 	// Output: 201 Created ci oat_
+}
+
+// newAPI is the API on a log, and what it needs.
+func newAPI(ctx context.Context, events *memlog.Log, service *oat.Service) (*hubapi.Handler, error) {
+	tokens, history, lastUsed := projection.NewTokens(), projection.NewHistory(), projection.NewLastUsed()
+	runner, err := projection.NewRunner(projection.RunnerConfig{
+		Log: events, Projections: []projection.Projection{tokens, history, lastUsed},
+	})
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		if err := runner.Run(ctx); err != nil {
+			log.Fatal(err)
+		}
+	}()
+	return hubapi.New(hubapi.Config{
+		Service: service, Log: events, Tokens: tokens, History: history, LastUsed: lastUsed, Runner: runner,
+		SignIn: func(_ context.Context, identifier string, secret oat.Secret) (string, error) {
+			if identifier == "alice" && secret.Reveal() == "opensesame" {
+				return "alice", nil
+			}
+			return "", oat.ErrRefused
+		},
+		Keys: []hubapi.Key{hubapi.HMAC([]byte("32 bytes that nobody else knows!"))},
+	})
 }
 
 // post sends JSON and reads JSON.

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -113,92 +114,122 @@ func TestSessionEnds(t *testing.T) {
 	}
 }
 
-// What somebody without the key can send. Each breaks another check: the algorithm is
-// taken from the JWT (none, HS256 with the public key), keys are (jwk, jku), claims are
-// not looked at, forms other than the compact one are read.
-func TestForgedSessions(t *testing.T) {
-	ed, ec := keys(t)
-	d := newDesk(t, func(cfg *hubapi.Config) { cfg.Keys = []hubapi.Key{hubapi.ECDSA(ec)} })
-	now := d.Clock.Now().Unix()
-	claims := decoded(t, d.jwt("alice"))
-	with := func(changes ...any) map[string]any {
-		c := make(map[string]any)
-		for name, value := range claims {
-			c[name] = value
-		}
-		for i := 0; i < len(changes); i += 2 {
-			if c[changes[i].(string)] = changes[i+1]; changes[i+1] == nil {
-				delete(c, changes[i].(string))
-			}
-		}
-		return c
-	}
-	if good := compact(t, signed(t, jose.ES256, ec, claims, nil)); !d.admits("Bearer " + good) {
+// forger makes JWTs before an API whose sessions are signed with a key for ES256.
+type forger struct {
+	*desk
+	key    *ecdsa.PrivateKey
+	claims map[string]any // good ones
+}
+
+func newForger(t *testing.T) *forger {
+	_, key := keys(t)
+	d := newDesk(t, func(cfg *hubapi.Config) { cfg.Keys = []hubapi.Key{hubapi.ECDSA(key)} })
+	f := &forger{d, key, decoded(t, d.jwt("alice"))}
+	if !d.admits("Bearer " + f.sign(f.claims)) {
 		t.Fatal("the real key is refused")
 	}
-	_, foreign := keys(t)
-	embed := func(key any, algorithm jose.SignatureAlgorithm) string {
-		return compact(t, signed(t, algorithm, key, claims, &jose.SignerOptions{EmbedJWK: true}))
+	return f
+}
+
+// sign is a JWT of claims, with the real key.
+func (f *forger) sign(claims any) string {
+	f.t.Helper()
+	return compact(f.t, signed(f.t, jose.ES256, f.key, claims, nil))
+}
+
+// with is the good claims with one changed, or left out for nil.
+func (f *forger) with(name string, value any) string {
+	f.t.Helper()
+	c := maps.Clone(f.claims)
+	if c[name] = value; value == nil {
+		delete(c, name)
 	}
-	pkix, err := x509.MarshalPKIXPublicKey(&ec.PublicKey)
+	return f.sign(c)
+}
+
+// refuses demands that none of these is a session.
+func (f *forger) refuses(jwts map[string]string) {
+	f.t.Helper()
+	for name, jwt := range jwts {
+		if f.admits("Bearer " + jwt) {
+			f.t.Errorf("%s: admitted", name)
+		}
+	}
+}
+
+// encoded is a part of a JWS.
+func encoded(text []byte) string { return base64.RawURLEncoding.EncodeToString(text) }
+
+// What somebody without the key can send. Breaks when the algorithm is taken from the JWT
+// (none, HS256 with the public key), or keys are (jwk, jku).
+func TestForgedSignatures(t *testing.T) {
+	f := newForger(t)
+	ed, foreign := keys(t)
+	good := strings.Split(f.sign(f.claims), ".")
+	payload, err := json.Marshal(f.claims)
 	must(t, err)
-	point, err := ec.PublicKey.Bytes()
+	pkix, err := x509.MarshalPKIXPublicKey(&f.key.PublicKey)
 	must(t, err)
-	part := func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
-	payload, err := json.Marshal(claims)
+	point, err := f.key.PublicKey.Bytes()
 	must(t, err)
-	full := signed(t, jose.ES256, ec, claims, nil).FullSerialize()
-	good := strings.Split(compact(t, signed(t, jose.ES256, ec, claims, nil)), ".")
-	encrypter, err := jose.NewEncrypter(jose.A128GCM, jose.Recipient{Algorithm: jose.ECDH_ES, Key: &ec.PublicKey}, new(jose.EncrypterOptions).WithContentType("JWT"))
+	forge := func(algorithm jose.SignatureAlgorithm, key any, options *jose.SignerOptions) string {
+		return compact(t, signed(t, algorithm, key, f.claims, options))
+	}
+	f.refuses(map[string]string{
+		"none":                      encoded([]byte(`{"alg":"none","typ":"JWT"}`)) + "." + encoded(payload) + ".",
+		"none, with a signature":    encoded([]byte(`{"alg":"none"}`)) + "." + good[1] + "." + good[2],
+		"no algorithm":              encoded([]byte(`{}`)) + "." + good[1] + "." + good[2],
+		"HS256 with the public key": forge(jose.HS256, pkix, nil),
+		"HS256 with its point":      forge(jose.HS256, point, nil),
+		"another key":               forge(jose.ES256, foreign, nil),
+		"another algorithm":         forge(jose.EdDSA, ed, nil),
+		"a key that it carries":     forge(jose.ES256, foreign, &jose.SignerOptions{EmbedJWK: true}),
+		"a key that it points to":   forge(jose.ES256, foreign, new(jose.SignerOptions).WithHeader("jku", "https://example.com/jwks.json")),
+		"a critical extension":      forge(jose.ES256, f.key, new(jose.SignerOptions).WithCritical("x").WithHeader("x", 1)),
+		"another payload":           good[0] + "." + encoded(append(payload, ' ')) + "." + good[2],
+		"no signature":              good[0] + "." + good[1] + ".",
+		"two parts":                 good[0] + "." + good[1],
+	})
+}
+
+// What is no compact JWS with the claims of a session, although the real key signed it.
+func TestForgedClaims(t *testing.T) {
+	f := newForger(t)
+	now := f.Clock.Now().Unix()
+	good := f.sign(f.claims)
+	encrypter, err := jose.NewEncrypter(jose.A128GCM, jose.Recipient{Algorithm: jose.ECDH_ES, Key: &f.key.PublicKey}, new(jose.EncrypterOptions).WithContentType("JWT"))
 	must(t, err)
-	encrypted, err := encrypter.Encrypt([]byte(strings.Join(good, ".")))
+	encrypted, err := encrypter.Encrypt([]byte(good))
 	must(t, err)
 	nested, err := encrypted.CompactSerialize()
 	must(t, err)
-	for name, jwt := range map[string]string{
-		"none":                       part(`{"alg":"none","typ":"JWT"}`) + "." + part(string(payload)) + ".",
-		"none, with a signature":     part(`{"alg":"none"}`) + "." + good[1] + "." + good[2],
-		"no algorithm":               part(`{}`) + "." + good[1] + "." + good[2],
-		"HS256 with the public key":  compact(t, signed(t, jose.HS256, pkix, claims, nil)),
-		"HS256 with its point":       compact(t, signed(t, jose.HS256, point, claims, nil)),
-		"another key":                compact(t, signed(t, jose.ES256, foreign, claims, nil)),
-		"another algorithm":          compact(t, signed(t, jose.EdDSA, ed, claims, nil)),
-		"a key that it carries":      embed(foreign, jose.ES256),
-		"a key that it points to":    compact(t, signed(t, jose.ES256, foreign, claims, new(jose.SignerOptions).WithHeader("jku", "https://example.com/jwks.json"))),
-		"another payload":            good[0] + "." + part(string(payload)+" ") + "." + good[2],
-		"no signature":               good[0] + "." + good[1] + ".",
-		"two parts":                  good[0] + "." + good[1],
-		"a nested JWE":               nested,
-		"nested":                     compact(t, signed(t, jose.ES256, ec, strings.Join(good, "."), nil)),
-		"in JSON":                    full,
-		"no expiry":                  compact(t, signed(t, jose.ES256, ec, with("exp", nil), nil)),
-		"expiry null":                compact(t, signed(t, jose.ES256, ec, with("exp", json.RawMessage("null")), nil)),
-		"expiry zero":                compact(t, signed(t, jose.ES256, ec, with("exp", 0), nil)),
-		"expired":                    compact(t, signed(t, jose.ES256, ec, with("exp", now), nil)),
-		"expiry of a text":           compact(t, signed(t, jose.ES256, ec, with("exp", "9999999999"), nil)),
-		"no subject":                 compact(t, signed(t, jose.ES256, ec, with("sub", nil), nil)),
-		"empty subject":              compact(t, signed(t, jose.ES256, ec, with("sub", ""), nil)),
-		"another issuer":             compact(t, signed(t, jose.ES256, ec, with("iss", "example"), nil)),
-		"another audience":           compact(t, signed(t, jose.ES256, ec, with("aud", "registry.example.com"), nil)),
-		"a list of audiences":        compact(t, signed(t, jose.ES256, ec, with("aud", []string{"oatmill/hubapi"}), nil)),
-		"claims of a list":           compact(t, signed(t, jose.ES256, ec, []int{1}, nil)),
-		"a critical extension":       compact(t, signed(t, jose.ES256, ec, claims, new(jose.SignerOptions).WithCritical("x").WithHeader("x", 1))),
-		"longer than anybody's":      strings.Repeat("a", 1<<20),
-		"an organization's token":    "oat_" + strings.Repeat("0", 32),
-		"nothing":                    "",
-		"two tokens, blanks between": good[0] + " " + good[1],
-	} {
-		if d.admits("Bearer " + jwt) {
-			t.Errorf("%s: admitted", name)
-		}
-	}
-	for _, authorization := range []string{"", "Bearer", "Basic YWxpY2U6eA==", strings.Join(good, "."), "JWT " + strings.Join(good, ".")} {
-		if d.admits(authorization) {
+	f.refuses(map[string]string{
+		"a nested JWE":            nested,
+		"nested":                  f.sign(good),
+		"in JSON":                 signed(t, jose.ES256, f.key, f.claims, nil).FullSerialize(),
+		"no expiry":               f.with("exp", nil),
+		"expiry null":             f.with("exp", json.RawMessage("null")),
+		"expiry zero":             f.with("exp", 0),
+		"expired":                 f.with("exp", now),
+		"expiry of a text":        f.with("exp", "9999999999"),
+		"no subject":              f.with("sub", nil),
+		"empty subject":           f.with("sub", ""),
+		"another issuer":          f.with("iss", "example"),
+		"another audience":        f.with("aud", "registry.example.com"),
+		"a list of audiences":     f.with("aud", []string{"oatmill/hubapi"}),
+		"claims of a list":        f.sign([]int{1}),
+		"longer than anybody's":   strings.Repeat("a", 1<<20),
+		"an organization's token": "oat_" + strings.Repeat("0", 32),
+		"nothing":                 "",
+		"a blank in it":           good[:20] + " " + good[20:],
+	})
+	for _, authorization := range []string{"", "Bearer", "Basic YWxpY2U6eA==", good, "JWT " + good} {
+		if f.admits(authorization) {
 			t.Errorf("%q: admitted", authorization)
 		}
 	}
-	r := d.request(http.MethodGet, tokensOfAcme, "alice", nil, "Authorization", "Bearer "+strings.Join(good, "."))
-	d.serve(r).is(401) // twice is once too often
+	r := f.request(http.MethodGet, tokensOfAcme, "alice", nil, "Authorization", "Bearer "+good)
+	f.serve(r).is(401) // twice is once too often
 }
 
 // A key is replaced without anybody being signed out.
