@@ -13,6 +13,7 @@ import (
 
 	"github.com/oatmill/oatmill/events"
 	"github.com/oatmill/oatmill/events/durable/pglog"
+	"github.com/oatmill/oatmill/events/durable/pgserver"
 )
 
 // rawTable has the columns of a record, and of indexes only those without which two
@@ -49,6 +50,19 @@ func insertRaw(ctx context.Context, pool *pgxpool.Pool, stream events.StreamID, 
 	return err
 }
 
+// benchDatabase is on a server as durable as servers are by default.
+func benchDatabase(b *testing.B) string {
+	b.Helper()
+	server, err := pgserver.Find(b.Context(), pgserver.Config{Settings: map[string]string{"max_connections": "400"}})
+	need(b, err)
+	b.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	return newDatabaseOn(b, server)
+}
+
 // samples are durations of single rounds.
 type samples []time.Duration
 
@@ -76,7 +90,7 @@ func BenchmarkAppend32(b *testing.B) { benchmarkAppend(b, 32, 64) }
 func BenchmarkAppend256(b *testing.B) { benchmarkAppend(b, 256, 32) }
 
 func benchmarkAppend(b *testing.B, writers, each int) {
-	address := newDatabase(b)
+	address := benchDatabase(b)
 	log := openFor(b, address, pglog.Config{})
 	pool := rawPool(b, address, writers)
 	versions := 0
@@ -124,7 +138,7 @@ func benchmarkAppend(b *testing.B, writers, each int) {
 // b.N counts reads of the whole log.
 func BenchmarkScan(b *testing.B) {
 	const records, streams = 100_000, 200
-	address := newDatabase(b)
+	address := benchDatabase(b)
 	log := openFor(b, address, pglog.Config{})
 	fill(b, log, records, streams)
 	mustExec(b, address, `VACUUM ANALYZE`)
@@ -164,7 +178,7 @@ func BenchmarkScan(b *testing.B) {
 
 // BenchmarkWake measures how long after an append another handle's Wait returns.
 func BenchmarkWake(b *testing.B) {
-	address := newDatabase(b)
+	address := benchDatabase(b)
 	log, other := openFor(b, address, pglog.Config{}), openFor(b, address, pglog.Config{})
 	g := newGenerator()
 	var late samples
