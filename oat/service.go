@@ -55,6 +55,12 @@ type Owners interface {
 	// IsOwner tells whether user owns organization. It is asked before every
 	// command of a user, outside any transaction. An error refuses the command
 	// and is returned to its caller.
+	//
+	// For a service made with [Service.Within] it is asked while the host's
+	// transaction holds a connection. It must not need another one of the same pool,
+	// or as many transactions at once as the pool has connections wait for each other
+	// for ever: ask on connections kept for this, or with a transaction found in ctx,
+	// which is the one the command was given.
 	IsOwner(ctx context.Context, organization, user string) (bool, error)
 }
 
