@@ -84,6 +84,34 @@ func TestTheTourLeavesNothingBehind(t *testing.T) {
 	}
 }
 
+// Whoever interrupts the tour finds nothing left of it either, with two processes at work.
+// To see it fail, have dropSchemas get its context from run.
+func TestTheTourInterrupted(t *testing.T) {
+	url := address(t)
+	ctx, interrupt := context.WithCancel(t.Context())
+	out := &reader{until: " 8. ", then: interrupt}
+	if err := run(ctx, out, url); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, after:\n%s", err, &out.told)
+	}
+	if schema := schemaIn(out.told.String()); schema == "" || schemas(t, url, schema) != 0 {
+		t.Errorf("schemas of %q are left", schema)
+	}
+}
+
+// reader reads what the tour tells, and does something when it reads of a step.
+type reader struct {
+	told  strings.Builder
+	until string
+	then  func()
+}
+
+func (r *reader) Write(p []byte) (int, error) {
+	if strings.HasPrefix(string(p), r.until) {
+		r.then()
+	}
+	return r.told.Write(p)
+}
+
 // schemaIn is the name of the schema that a tour told of.
 func schemaIn(told string) string { return regexp.MustCompile(`embed_[a-z0-9]+`).FindString(told) }
 

@@ -94,9 +94,9 @@ func (t *tokens) close() (err error) {
 	return err
 }
 
-// registerAll makes the backend's organizations known to the library. It runs at every
-// start, and has something to do when tokens are introduced. A backend that takes new
-// organizations registers each when it comes.
+// registerAll makes the backend's organizations known to the library, at every start. With
+// thousands of them it would belong in the migration that introduces tokens. An
+// organization that comes later is registered in the transaction of its row, with Within.
 func (t *tokens) registerAll(ctx context.Context) error {
 	rows, err := t.backend.pool.Query(ctx, "SELECT name, plan FROM organizations ORDER BY name")
 	if err != nil {
@@ -133,8 +133,8 @@ func (o owners) IsOwner(ctx context.Context, organization, user string) (is bool
 // createRepository makes a repository and the token its pipeline pushes with: both, or
 // neither. The secret is handed out after the commit, and opens by then.
 //
-// When the commit's reply is lost, there may be both and an error. The secret is lost
-// then; the owner finds the token by its label and deletes it.
+// When the commit's reply is lost, or ctx ends after the commit, there are both and an
+// error. The secret is lost then; the owner finds the token by its label and deletes it.
 func (t *tokens) createRepository(ctx context.Context, user string, r repository) (token oat.Token, secret oat.Secret, err error) {
 	err = pgx.BeginFunc(ctx, t.backend.pool, func(tx pgx.Tx) (err error) {
 		token, secret, err = t.createRepositoryIn(ctx, tx, user, r)

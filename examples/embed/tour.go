@@ -244,7 +244,7 @@ func (t *tour) shutDown(ctx context.Context) (string, error) {
 		if err := p.close(); err != nil {
 			return "", err
 		}
-		if left := p.pool.Stat().TotalConns(); left != 0 {
+		if left := int(p.pool.Stat().TotalConns()) + p.db.Stats().OpenConnections; left != 0 {
 			return "", fmt.Errorf("%d connections are left open", left)
 		}
 		err := p.service.Authorize(ctx, oat.Actor{Host: "tour"}, "acme")
