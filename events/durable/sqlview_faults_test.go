@@ -116,11 +116,13 @@ func watch(t *testing.T, db *sql.DB, cfg sqlview.Config, want map[int64]sums) (s
 			last = got.Position
 		}
 	})
-	return func() int {
+	stop = sync.OnceValue(func() int {
 		close(done)
 		watching.Wait()
 		return looks
-	}
+	})
+	t.Cleanup(func() { stop() })
+	return stop
 }
 
 func sameSums(t testing.TB, db *sql.DB, cfg sqlview.Config, want map[int64]sums) sums {
@@ -169,8 +171,8 @@ func poison(t testing.TB, h viewHost, db *sql.DB, cfg sqlview.Config) (cure func
 }
 
 // Whatever ends a transaction in the middle, rows and position stay those of one moment, and
-// the same batch goes through later. To see it fail, let set.fold update the position
-// through v.db (PostgreSQL), or leave the ROLLBACK out of rollBack (SQLite).
+// the same batch goes through later. To see it fail, let transactPostgreSQL hand v.db to work, or
+// leave the ROLLBACK out of rollBack (SQLite).
 func testViewFailsAsAWhole(t *testing.T, h viewHost) {
 	db, cfg := h.open(t), h.fresh(t)
 	v := openView(t, db, cfg)
@@ -273,19 +275,21 @@ func slicesChunk(records []events.Recorded, n int) func(func([]events.Recorded) 
 }
 
 // Two processes lead the same view; each record counts once, and nobody who reads meanwhile
-// sees rows and position disagree. To see it fail, take FOR UPDATE out of set.lockState
-// (PostgreSQL), or let transactSQLite BEGIN without IMMEDIATE and set.fold not skip what
-// the other one did (SQLite).
+// sees rows and position disagree. To see it fail, let set.fold not skip what the other one
+// did, or take FOR UPDATE out of set.lockState (PostgreSQL).
 func testViewTwoRunners(t *testing.T, h viewHost) {
 	w := randomViewWorld(t, 3, 1500)
-	log, records := logOf(t, nil)
-	_, records = logOf(t, w.Records)
+	_, records := logOf(t, w.Records)
 	want := expected(records)
+	testViewTakesTurns(t, h, records, want)
+	log, _ := logOf(t, nil)
 	cfg := h.fresh(t)
 	openView(t, h.open(t), cfg)
 	stop := watch(t, h.open(t), cfg, want)
-	ctx, cancel := context.WithCancel(t.Context())
 	var work sync.WaitGroup
+	defer work.Wait()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	var runners []*projection.Runner
 	for range 2 {
 		runner := must(projection.NewRunner(projection.RunnerConfig{Log: log, Projections: []projection.Projection{openView(t, h.open(t), cfg), projection.NewTokens()}, BatchSize: 16}))
@@ -308,6 +312,21 @@ func testViewTwoRunners(t *testing.T, h viewHost) {
 	w.Records = records
 	if diff := cmp.Diff(dumpModels(w, records, nil, 4), dumpView(t, openView(t, h.open(t), cfg), w, 4)); diff != "" {
 		t.Fatal(diff)
+	}
+}
+
+// testViewTakesTurns has the same batches come to two views, each of which knows nothing of
+// what the other one did.
+func testViewTakesTurns(t *testing.T, h viewHost, records []events.Recorded, want map[int64]sums) {
+	db, cfg := h.open(t), h.fresh(t)
+	views := []*sqlview.View{openView(t, db, cfg), openView(t, h.open(t), cfg)}
+	for at, turn := 0, 0; at < len(records); turn++ {
+		at = min(len(records), at+40)
+		from := max(0, at-100)
+		noError(t, views[turn%2].Apply(t.Context(), records[from:at]))
+		if got := sameSums(t, db, cfg, want); got.Position != int64(records[at-1].Position) || views[turn%2].Position() != records[at-1].Position {
+			t.Fatalf("%+v after position %d", got, records[at-1].Position)
+		}
 	}
 }
 
@@ -437,7 +456,7 @@ func TestSQLViewChild(t *testing.T) {
 const killedRecords = 2500
 
 // A process that is killed in the middle of a batch leaves no part of one. To see it fail, let
-// set.fold update the position through v.db, ahead of f.write.
+// transactPostgreSQL hand v.db to work.
 func testViewKilled(t *testing.T, h viewHost) {
 	cfg := h.fresh(t)
 	w := randomViewWorld(t, 3, killedRecords)

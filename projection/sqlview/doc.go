@@ -132,7 +132,8 @@
 //
 // [Open] makes tables and views, all of them or none, and brings those of older versions up to date;
 // it needs the right to create them. Tables of a newer version are [ErrNewer], and are left alone.
-// A role that leads the view, or rebuilds it, owns the tables.
+// A role that leads the view, or rebuilds it, owns the tables; one that may only read them, in PostgreSQL
+// on a standby too, can open the view and ask it.
 //
 // In SQLite every process that writes to a file waits for the others, the log's too where it is in the
 // same file. A view of many tokens that is to be rebuilt gets a file of its own. The file should be in WAL

@@ -43,10 +43,11 @@ func (v *View) prepare(ctx context.Context, q querier, schema string) error {
 		return err
 	}
 	v.live = &set{schema: v.schema, v: v}
-	found, err := v.found(ctx, q)
+	found, position, err := v.found(ctx, q)
 	if err != nil {
 		return err
 	}
+	v.live.position = position
 	for step := found + 1; step <= layout; step++ {
 		if err := v.execAll(ctx, q, v.step(step)); err != nil {
 			return err
@@ -55,11 +56,7 @@ func (v *View) prepare(ctx context.Context, q querier, schema string) error {
 	if err := v.inspect(ctx, q); err != nil {
 		return err
 	}
-	if err := v.writePlans(ctx, q); err != nil {
-		return err
-	}
-	v.live.position, err = v.live.lock(ctx, q)
-	return err
+	return v.writePlans(ctx, q)
 }
 
 // enterSchema finds out where tables stand, once, so that no connection of the host's with
@@ -105,31 +102,38 @@ func (v *View) alone(ctx context.Context, q querier) error {
 	return err
 }
 
-// found is the layout of the tables that are there, 0 when there are none.
-func (v *View) found(ctx context.Context, q querier) (int, error) {
+// found is the layout of the tables that are there, 0 when there are none, and their position.
+// It takes no lock, so that somebody who may only read can open the view.
+func (v *View) found(ctx context.Context, q querier) (version int, position events.Position, err error) {
 	there, err := v.kindOf(ctx, q, v.t(state))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if there == "" {
-		return 0, v.nothingElse(ctx, q)
+		return 0, 0, v.nothingElse(ctx, q)
 	}
 	if err := v.compare(ctx, q, stateTable()); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	var version int
-	err = q.QueryRowContext(ctx, "SELECT layout FROM "+v.t(state)+" WHERE one = 1").Scan(&version)
+	err = q.QueryRowContext(ctx, "SELECT layout, position FROM "+v.t(state)+" WHERE one = 1").Scan(&version, &position)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, 0, fmt.Errorf("%w: table %s has lost its row", events.ErrDamaged, v.t(state))
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	return version, position, v.knows(version)
+}
+
+// knows tells whether a layout is one we can work with, or bring up to date.
+func (v *View) knows(version int) error {
 	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return 0, fmt.Errorf("%w: table %s has lost its row", events.ErrDamaged, v.t(state))
-	case err != nil:
-		return 0, err
 	case version > layout:
-		return 0, fmt.Errorf("%w: %s has layout %d, this one knows up to %d", ErrNewer, v.t(state), version, layout)
+		return fmt.Errorf("%w: %s has layout %d, this one knows up to %d", ErrNewer, v.t(state), version, layout)
 	case version < 1:
-		return 0, fmt.Errorf("%w: %s: layout %d never existed", events.ErrDamaged, v.t(state), version)
+		return fmt.Errorf("%w: %s: layout %d never existed", events.ErrDamaged, v.t(state), version)
 	}
-	return version, nil
+	return nil
 }
 
 // nothingElse refuses to make tables where some of them are there without the state.

@@ -125,24 +125,28 @@ func (s *set) lock(ctx context.Context, q querier) (events.Position, error) {
 			return 0, cmp.Or(err, ErrSuperseded)
 		}
 	}
-	var version, position int64
+	var version int
+	var position events.Position
 	var build string
 	err := q.QueryRowContext(ctx, s.lockState()).Scan(&version, &position, &build)
 	switch {
+	case errors.Is(err, sql.ErrNoRows) && s.build != "":
+		return 0, fmt.Errorf("table %s has lost its row: the server crashed meanwhile, and the rebuild must begin again", s.t(state))
 	case errors.Is(err, sql.ErrNoRows):
 		return 0, fmt.Errorf("%w: table %s has lost its row", events.ErrDamaged, s.t(state))
 	case err != nil:
 		return 0, err
-	case version > layout:
-		return 0, fmt.Errorf("%w: %s has layout %d, this one knows up to %d", ErrNewer, s.t(state), version, layout)
 	case s.build != "" && build != s.build:
 		return 0, ErrSuperseded
 	}
-	if known := s.Position(); events.Position(position) < known {
-		return 0, fmt.Errorf("%w: table %s is at position %d and had come to %d: was the database restored? Then open the view again",
+	if err := s.v.knows(version); err != nil {
+		return 0, err
+	}
+	if known := s.Position(); position < known {
+		return 0, fmt.Errorf("%w: table %s is at position %d and had come to %d: was the database restored, or did it lose what it had committed? Then open the view again",
 			events.ErrDamaged, s.t(state), position, known)
 	}
-	return events.Position(position), nil
+	return position, nil
 }
 
 // fold applies what is in batch after position, and returns how far it came. bad is what
