@@ -24,7 +24,7 @@ func TestRecordsAreImmutable(t *testing.T) {
 		`DELETE FROM oatmill.counter`,
 		`TRUNCATE oatmill.counter`,
 	} {
-		if err := exec(t, address, statement); err == nil || !strings.Contains(err.Error(), "append-only") {
+		if err := raw(t, address, statement); err == nil || !strings.Contains(err.Error(), "append-only") {
 			t.Errorf("%s: %v", statement, err)
 		}
 	}
@@ -90,7 +90,7 @@ func TestGuardsArePutBack(t *testing.T) {
 		t.Errorf("nobody was told: %s", said.String())
 	}
 	for _, statement := range []string{`DELETE FROM oatmill.records`, `DELETE FROM oatmill.counter`} {
-		if exec(t, address, statement) == nil {
+		if raw(t, address, statement) == nil {
 			t.Errorf("%s is possible again", statement)
 		}
 	}

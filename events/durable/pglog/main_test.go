@@ -113,8 +113,8 @@ func connect(t testing.TB, address string) *pgx.Conn {
 	return conn
 }
 
-// exec runs SQL behind the library's back.
-func exec(t testing.TB, address string, statements ...string) error {
+// raw runs SQL behind the library's back.
+func raw(t testing.TB, address string, statements ...string) error {
 	t.Helper()
 	ctx := context.Background() // also in a cleanup, after the test's context
 	conn, err := pgx.Connect(ctx, address)
@@ -132,7 +132,7 @@ func exec(t testing.TB, address string, statements ...string) error {
 
 func mustExec(t testing.TB, address string, statements ...string) {
 	t.Helper()
-	if err := exec(t, address, statements...); err != nil {
+	if err := raw(t, address, statements...); err != nil {
 		t.Fatal(err)
 	}
 }
