@@ -198,3 +198,6 @@ func (s *Server) Log() string {
 
 func (s *Server) data() string    { return filepath.Join(s.cfg.Dir, "data") }
 func (s *Server) logFile() string { return filepath.Join(s.cfg.Dir, "log") }
+
+// Dir is the folder of the server, "" of one that was there before.
+func (s *Server) Dir() string { return s.cfg.Dir }
