@@ -91,11 +91,11 @@ func refusal(err *jetstream.APIError) error {
 }
 
 // unsent tells of an error of the client whether the message certainly never reached
-// a stream.
+// a stream. That the connection is closed does not tell: it may have been when the
+// message was sent, or since.
 func unsent(err error) bool {
 	for _, certain := range []error{
-		nats.ErrNoResponders, nats.ErrReconnectBufExceeded, nats.ErrConnectionClosed, nats.ErrConnectionDraining,
-		nats.ErrConnectionReconnecting, nats.ErrInvalidConnection,
+		nats.ErrNoResponders, nats.ErrReconnectBufExceeded, nats.ErrConnectionDraining, nats.ErrInvalidConnection,
 	} {
 		if errors.Is(err, certain) {
 			return true

@@ -57,16 +57,7 @@ func (s *servers) config(testing.TB) natslog.Config {
 
 func (s *servers) open(t testing.TB, cfg natslog.Config) *natslog.Log {
 	t.Helper()
-	log, err := natslog.Open(within(t, time.Minute), s.URL(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := log.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return log
+	return openAt(t, s.URL(), cfg)
 }
 
 // connect is a connection of the test's own.
@@ -124,4 +115,30 @@ func collect(t testing.TB, read iter.Seq2[events.Recorded, error]) (all []events
 		all = append(all, r)
 	}
 	return all
+}
+
+func openAt(t testing.TB, url string, cfg natslog.Config) *natslog.Log {
+	t.Helper()
+	log, err := natslog.Open(within(t, time.Minute), url, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := log.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return log
+}
+
+func same(t testing.TB, got, want []events.Recorded) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%d records, want %d", len(got), len(want))
+	}
+	for i := range got {
+		if !got[i].Equal(want[i]) {
+			t.Fatalf("record %d is %+v, want %+v", i, got[i], want[i])
+		}
+	}
 }

@@ -156,11 +156,20 @@ func (p *pager) read(m *nats.Msg) (found message, last bool, err error) {
 	default:
 		return message{}, false, fmt.Errorf("read stream %s: %s %s", p.log.cfg.Stream, status, m.Header.Get("Description"))
 	}
-	seq, err := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)
+	seq, err := strconv.ParseUint(added(m, "Nats-Sequence"), 10, 64)
 	if err != nil || seq < p.next {
 		return message{}, false, errors.New("an answer without a sequence")
 	}
-	return message{seq: seq, subject: m.Header.Get("Nats-Subject"), header: m.Header, data: m.Data}, false, nil
+	return message{seq: seq, subject: added(m, "Nats-Subject"), header: m.Header, data: m.Data}, false, nil
+}
+
+// added is a header that the server puts behind those of the message, which may have
+// one of the same name.
+func added(m *nats.Msg, name string) string {
+	if values := m.Header[name]; len(values) > 0 {
+		return values[len(values)-1]
+	}
+	return ""
 }
 
 // end lets go of what is still to come.

@@ -17,6 +17,9 @@ import (
 // error is errAgain or errUnsure, where it is worth another try, and ctx's when that
 // has ended.
 func (l *Log) ask(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
+	if l.nc.IsClosed() {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, nats.ErrConnectionClosed)
+	}
 	one, cancel := context.WithTimeout(ctx, l.cfg.RequestTimeout)
 	defer cancel()
 	answer, err := l.nc.RequestMsgWithContext(one, m)
@@ -145,7 +148,9 @@ const leaseTime = 3 * time.Second
 
 // lastSequence is the sequence of the last message in the stream, as its leader knows
 // it. A leader that has not heard of enough followers lately may have been replaced
-// without knowing; its answer does not count.
+// without knowing; its answer does not count. Neither does one that stands behind what
+// this process knows: when a network heals, what followers had said long ago arrives
+// late, and lets a leader that was replaced take itself for one for another moment.
 func (l *Log) lastSequence(ctx context.Context) (last uint64, err error) {
 	err = l.retry(ctx, func() error {
 		var reply struct {
@@ -160,6 +165,9 @@ func (l *Log) lastSequence(ctx context.Context) (last uint64, err error) {
 		}
 		if !leads(reply.Cluster) {
 			return fmt.Errorf("%w: the leader of stream %s has not heard of its followers for %v", errAgain, l.cfg.Stream, leaseTime)
+		}
+		if least := l.tail.least(); reply.State.LastSeq < least {
+			return fmt.Errorf("%w: stream %s ends at sequence %d, and was at %d", errAgain, l.cfg.Stream, reply.State.LastSeq, least)
 		}
 		last = reply.State.LastSeq
 		return nil

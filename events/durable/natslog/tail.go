@@ -103,6 +103,7 @@ type tail struct {
 
 	mu      sync.Mutex
 	known   end
+	sure    uint64          // this sequence was acknowledged to this process, or seen by it
 	last    events.Position // there is a record here; beyond known.last where that is old
 	moved   chan struct{}   // closed when last moves; nil while nobody waits
 	waiting int
@@ -139,6 +140,7 @@ func (t *tail) appended(p events.Position) {
 	t.reached(p)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.sure = max(t.sure, uint64(p)/perMessage)
 	if !t.telling && p > t.told && t.log.enter() == nil {
 		t.telling = true
 		t.tell()
@@ -173,11 +175,19 @@ func (t *tail) seen() end {
 	return t.known
 }
 
+// least is a sequence that the stream has certainly reached.
+func (t *tail) least() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.sure
+}
+
 func (t *tail) saw(e end) {
 	t.mu.Lock()
 	if e.seq > t.known.seq {
 		t.known = e
 	}
+	t.sure = max(t.sure, e.seq)
 	t.mu.Unlock()
 	t.reached(e.last)
 }
