@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -423,6 +424,80 @@ func testViewLaidOutOnce(t *testing.T, h viewHost) {
 		return
 	}
 	sameSums(t, h.open(t), cfg, expected(w.Records))
+}
+
+// Somebody who may only read opens the view and asks it, and cannot change it. To see it fail,
+// let View.found take the lock of set.lockState.
+func testViewReader(t *testing.T, h viewHost) {
+	db, cfg := h.open(t), h.fresh(t)
+	w := randomViewWorld(t, 2, 200)
+	noError(t, openView(t, db, cfg).Apply(t.Context(), w.Records))
+	role := fmt.Sprintf("oatmill_reader_%d", os.Getpid())
+	if _, err := db.Exec("CREATE ROLE " + role); err != nil {
+		t.Skipf("no right to make a role: %v", err)
+	}
+	t.Cleanup(func() {
+		owner := h.open(t)
+		execute(t, owner, "DROP OWNED BY "+role)
+		execute(t, owner, "DROP ROLE "+role)
+	})
+	execute(t, db, fmt.Sprintf(`GRANT USAGE ON SCHEMA "%s" TO %s`, cfg.Schema, role))
+	execute(t, db, fmt.Sprintf(`GRANT SELECT ON ALL TABLES IN SCHEMA "%s" TO %s`, cfg.Schema, role))
+	address := must(url.Parse(h.address))
+	parameters := address.Query()
+	parameters.Set("role", role)
+	address.RawQuery = parameters.Encode()
+	h.address = address.String()
+	reader := openView(t, openDatabase(t, h), cfg)
+	if diff := cmp.Diff(dumpModels(w, w.Records, nil, 4), dumpView(t, reader, w, 4)); diff != "" {
+		t.Fatal(diff)
+	}
+	e := w.Records[len(w.Records)-1]
+	e.Position, e.Stream = e.Position+1, "host/x"
+	if err := reader.Apply(t.Context(), []events.Recorded{e}); err == nil || !strings.Contains(err.Error(), "permission denied") {
+		t.Fatalf("%v, want that it may not", err)
+	}
+}
+
+// The second set of tables does not survive a crash of the server. A rebuild in whose midst the
+// server crashes ends with an error, which does not blame the log. To see it fail, let set.create
+// make the state of the second set a table that survives.
+func testViewServerCrashes(t *testing.T, h viewHost) {
+	if h.server.Foreign() {
+		t.Skip("the server is not ours to crash")
+	}
+	db, cfg := h.open(t), h.fresh(t)
+	v := openView(t, db, cfg)
+	w := randomViewWorld(t, 3, 5000)
+	log, records := logOf(t, w.Records)
+	want := expected(records)
+	noError(t, v.Apply(t.Context(), records[:3000]))
+	execute(t, db, "CHECKPOINT")
+	err := v.Rebuild(t.Context(), log, func(p projection.Progress) {
+		if p.Position == events.Position(len(records)) {
+			return
+		}
+		noError(t, h.server.Kill())
+		noError(t, h.server.Restart(t.Context()))
+		for db.Ping() != nil { // until the pool has seen that its connections are gone
+			if t.Context().Err() != nil {
+				return
+			}
+		}
+	})
+	if err == nil || errors.Is(err, events.ErrDamaged) {
+		t.Fatalf("%v, want that the rebuild must begin again", err)
+	}
+	if got := sameSums(t, db, cfg, want); got.Position != int64(records[2999].Position) {
+		t.Fatalf("%+v", got)
+	}
+	noError(t, v.Rebuild(t.Context(), log, nil))
+	if got := sameSums(t, db, cfg, want); got.Position != int64(len(records)) {
+		t.Fatalf("%+v", got)
+	}
+	if diff := cmp.Diff(dumpModels(w, records, nil, 4), dumpView(t, v, w, 4)); diff != "" {
+		t.Fatal(diff)
+	}
 }
 
 const viewChild = "OATMILL_SQLVIEW_CHILD"

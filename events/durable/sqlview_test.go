@@ -37,11 +37,17 @@ type viewHost struct {
 	fresh func(t testing.TB) sqlview.Config
 	// address opens the database from another process, with driver.
 	driver, address string
+	server          *pgserver.Server // nil for SQLite
 }
 
 func TestSQLViewSQLite(t *testing.T) { testViews(t, sqliteHost(t, t.TempDir())) }
 
-func TestSQLViewPostgreSQL(t *testing.T) { testViews(t, postgresHost(t)) }
+func TestSQLViewPostgreSQL(t *testing.T) {
+	h := postgresHost(t)
+	testViews(t, h)
+	t.Run("a role that only reads", func(t *testing.T) { testViewReader(t, h) })
+	t.Run("the server crashes", func(t *testing.T) { testViewServerCrashes(t, h) })
+}
 
 func testViews(t *testing.T, h viewHost) {
 	for _, c := range []struct {
@@ -89,7 +95,7 @@ func postgresHost(t testing.TB) viewHost {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { noError(t, server.Close()) })
-	h := viewHost{dialect: sqlview.PostgreSQL, driver: "pgx", address: server.URL()}
+	h := viewHost{dialect: sqlview.PostgreSQL, driver: "pgx", address: server.URL(), server: server}
 	h.address = collatedDatabase(t, h)
 	h.open = func(t testing.TB) *sql.DB { return openDatabase(t, h) }
 	prefixes := freshPrefix(sqlview.Config{Dialect: sqlview.PostgreSQL})
