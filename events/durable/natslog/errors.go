@@ -147,6 +147,8 @@ func pause(ctx context.Context, d time.Duration) error {
 // ending is why ctx, which is one of [Log.until], ended, with what was wrong last.
 func (l *Log) ending(ctx context.Context, last error) error {
 	switch cause := context.Cause(ctx); {
+	case errors.Is(last, ErrUnavailable): // says it all already
+		return last
 	case errors.Is(cause, errLate):
 		return fmt.Errorf("%w: %w after %v: %w", ErrUnavailable, errLate, l.cfg.Timeout, last)
 	case errors.Is(cause, events.ErrClosed):
