@@ -97,7 +97,7 @@ type Console struct {
 // New is a console. The error says what is wrong with cfg.
 func New(cfg Config) (*Console, error) {
 	if err := cfg.check(); err != nil {
-		return nil, fmt.Errorf("new console: %w", err)
+		return nil, err
 	}
 	cfg.complete()
 	assets, err := loadAssets()
@@ -127,15 +127,15 @@ func (cfg *Config) check() error {
 		"LastUsed": cfg.LastUsed == nil, "History": cfg.History == nil, "User": cfg.User == nil,
 	} {
 		if missing {
-			return fmt.Errorf("Config.%s is required", name)
+			return fmt.Errorf("new console: Config.%s is required", name)
 		}
 	}
 	u, err := url.Parse(cfg.Prefix)
 	if cfg.Prefix != "" && (err != nil || u.Path != cfg.Prefix || path.Clean(cfg.Prefix) != cfg.Prefix || cfg.Prefix[0] != '/' || cfg.Prefix == "/" || strings.ContainsAny(cfg.Prefix, "{} ")) {
-		return errors.New(`Config.Prefix: want a path like "/console", or nothing`)
+		return errors.New(`new console: Config.Prefix: want a path like "/console", or nothing`)
 	}
 	if s := cfg.SignOut; s != "" && (s[0] != '/' || strings.HasPrefix(s, "//")) {
-		return errors.New(`Config.SignOut: want a path like "/sign-out", or nothing`)
+		return errors.New(`new console: Config.SignOut: want a path like "/sign-out", or nothing`)
 	}
 	return nil
 }

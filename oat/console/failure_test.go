@@ -23,7 +23,7 @@ import (
 // reply is lost.
 type broken struct {
 	*memlog.Log
-	before, after, reads atomic.Pointer[error]
+	before, after atomic.Pointer[error]
 }
 
 func (b *broken) Append(ctx context.Context, stream events.StreamID, expected events.Version, batch ...events.Envelope) ([]events.Recorded, error) {

@@ -1,7 +1,7 @@
 package console
 
 import (
-	"cmp"
+	"bytes"
 	"net/http"
 	"net/url"
 	"slices"
@@ -165,7 +165,10 @@ func (v *visit) sort(tokens []*listed, order string) string {
 		if order[0] == '-' {
 			a, b = b, a
 		}
-		return cmp.Or(compare(a, b), strings.Compare(a.ID.String(), b.ID.String()))
+		if order := compare(a, b); order != 0 {
+			return order
+		}
+		return bytes.Compare(a.ID[:], b.ID[:])
 	})
 	return order
 }
@@ -221,7 +224,7 @@ func columns(query url.Values, order string) []column {
 func (v *visit) row(t *listed) row {
 	r := row{
 		ID: t.ID.String(), Label: t.Label, Description: beginning(t.Description), Creator: actorInWords(t.CreatedBy),
-		Status: t.status, Access: accessOf(v.org.Name, t.Resources), Editable: t.State == projection.Active,
+		Status: t.status, Access: accessOf(v.org.Name, t.Resources), Editable: true,
 		Created: v.instant(t.CreatedAt, ""), Used: v.instant(t.used, "Never"), Expires: v.expiry(&t.Token),
 	}
 	return r

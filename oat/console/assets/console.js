@@ -31,6 +31,13 @@
 		});
 	}
 
+	// A notice is said once, and not again by reloading.
+	const here = new URL(location.href);
+	if (here.searchParams.has("notice")) {
+		here.searchParams.delete("notice");
+		history.replaceState(null, "", here);
+	}
+
 	const copy = async (source) => {
 		try {
 			await navigator.clipboard.writeText(source.textContent);
