@@ -11,8 +11,9 @@
 // Every step does one thing, checks that it is as it should be, and says what was
 // seen. If anything is not, the tour ends there with exit code 1.
 //
-// backend.go is the forge as it was before. tokens.go and guard.go are what was added.
-// tour.go and this file are the tour.
+// backend.go is the forge as it was before. tokens.go and guard.go are what was added:
+// the parts and what to do with them, and the middleware before the forge's routes.
+// process.go serves both; tour.go and this file are the tour.
 package main
 
 import (

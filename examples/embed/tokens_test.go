@@ -20,7 +20,7 @@ import (
 // each other for ever. Breaks when owners asks through the backend's pool.
 func TestManyCreateAtOnce(t *testing.T) {
 	p := newProcess(t)
-	small, err := openBackend(t.Context(), address(t)+"&pool_max_conns=2", p.schema)
+	small, err := openBackend(t.Context(), withParameter(address(t), "pool_max_conns=2"), p.schema)
 	noError(t, err)
 	t.Cleanup(small.close)
 	tokens, err := addTokens(t.Context(), small)
@@ -45,6 +45,17 @@ func TestManyCreateAtOnce(t *testing.T) {
 		})
 	}
 	work.Wait()
+}
+
+// withParameter is an address with one parameter more, in the form that it has.
+func withParameter(address, parameter string) string {
+	switch {
+	case !strings.Contains(address, "://"):
+		return address + " " + parameter
+	case strings.Contains(address, "?"):
+		return address + "&" + parameter
+	}
+	return address + "?" + parameter
 }
 
 // A repository whose token is refused is not made, whatever the token is refused for.
