@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/oatmill/oatmill/events"
 	"github.com/oatmill/oatmill/events/durable/internal/linear"
 	"github.com/oatmill/oatmill/events/durable/natslog"
@@ -177,6 +179,7 @@ func TestAcknowledgedSurvivesLeaders(t *testing.T) {
 	}
 	lonely := cfg
 	lonely.Timeout = 300 * time.Millisecond
+	lonely.Options = []nats.Option{nats.IgnoreDiscoveredServers()} // so that it stays where it is
 	cutOff := openAt(t, s.NodeURL(leader), lonely)
 	s.CutOff(leader)
 	w.confirmsNothing(t, cutOff)
