@@ -320,3 +320,25 @@ func TestWaitOnEndedDatabase(t *testing.T) {
 		}
 	}
 }
+
+// TestForgedNotification tells readers of a record that is not there. They must not take it
+// for the end, or they would never sleep again.
+//
+// What breaks it: an ear that trusts the position in a notification.
+func TestForgedNotification(t *testing.T) {
+	address := newDatabase(t)
+	log := openFor(t, address, pglog.Config{})
+	woken := make(chan error, 1)
+	go func() { woken <- log.Wait(t.Context(), 0) }()
+	listening(t, address, 1)
+	mustExec(t, address, `NOTIFY oatmill, '1000000'`, `NOTIFY oatmill, 'nonsense'`)
+	mustAppend(t, openFor(t, address, pglog.Config{}), acme, newGenerator().tokenGenerated())
+	if err := <-woken; err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := log.Wait(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a wait for a second record: %v", err)
+	}
+}

@@ -141,9 +141,9 @@ func (t *tail) look() {
 
 // ear is the connection that listens; none where there are no notifications.
 type ear struct {
-	log  *Log
-	conn *pgx.Conn
-	told bool // the end was asked for since the connection began to listen
+	log   *Log
+	conn  *pgx.Conn
+	asked bool // since the connection began to listen
 }
 
 // hear is the end of the log, after a notification or after a while.
@@ -161,24 +161,22 @@ func (e *ear) hear(ctx context.Context) (events.Position, error) {
 	return end, err
 }
 
-func (e *ear) listen(ctx context.Context) (events.Position, error) {
+// listen asks for the end after every notification. The position that a notification
+// names is not trusted: anybody who can connect may send one.
+func (e *ear) listen(ctx context.Context) (end events.Position, err error) {
 	if e.conn == nil {
-		if err := e.open(ctx); err != nil {
-			return 0, err
-		}
+		err = e.open(ctx)
 	}
-	if e.told {
-		// What was told is only as good as whoever may send notifications. It wakes
-		// readers, who then read; nothing is ever decided by it.
-		if end, ok, err := e.next(ctx); ok || err != nil {
-			return end, err
-		}
+	if err == nil && e.asked {
+		err = e.wait(ctx)
 	}
-	var end events.Position
+	if err != nil {
+		return 0, err
+	}
 	asking, cancel := context.WithTimeout(ctx, e.log.cfg.Timeout)
 	defer cancel()
-	err := e.conn.QueryRow(asking, e.log.sql.end).Scan((*int64)(&end))
-	e.told = err == nil
+	err = e.conn.QueryRow(asking, e.log.sql.end).Scan((*int64)(&end))
+	e.asked = err == nil
 	return end, err
 }
 
@@ -190,24 +188,20 @@ func (e *ear) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	e.conn, e.told = conn.Hijack(), false
+	e.conn, e.asked = conn.Hijack(), false
 	_, err = e.conn.Exec(ctx, e.log.sql.listen)
 	return err
 }
 
-// next is the position in the next notification, if one comes before it is time to ask.
-func (e *ear) next(ctx context.Context) (end events.Position, ok bool, err error) {
+// wait returns when there was a notification, or when it is time to ask anyway.
+func (e *ear) wait(ctx context.Context) error {
 	waiting, cancel := context.WithTimeout(ctx, e.log.cfg.PollInterval)
 	defer cancel()
-	n, err := e.conn.WaitForNotification(waiting)
-	switch {
-	case err == nil:
-		p, err := strconv.ParseInt(n.Payload, 10, 64)
-		return events.Position(p), err == nil, nil
-	case waiting.Err() != nil && ctx.Err() == nil && !e.conn.IsClosed():
-		return 0, false, nil
+	_, err := e.conn.WaitForNotification(waiting)
+	if waiting.Err() != nil && ctx.Err() == nil && !e.conn.IsClosed() {
+		err = nil
 	}
-	return 0, false, err
+	return err
 }
 
 func (e *ear) close() {

@@ -92,8 +92,8 @@ func (w *writer) free(ctx context.Context, group []*addition) ([]*addition, erro
 		w.committed(p)
 		return p.left, nil
 	case err == nil || collided(err):
-		// Nothing was done. Under the lock it is decided by what is there.
-		w.forget()
+		// Nothing was done. Under the lock it is decided by what is there, and shown
+		// whether somebody else has appended.
 		w.others = true
 		return append(p.members, p.left...), nil
 	}
@@ -132,6 +132,9 @@ func (w *writer) committed(p *plan) {
 // look asks the database about the additions that cannot be decided by what the writer
 // knows, and about all of them where it knows nothing.
 func (w *writer) look(ctx context.Context, q batcher, group []*addition) (map[ulid.ULID]events.Recorded, error) {
+	if len(w.heads) > maxHeads {
+		w.heads = nil
+	}
 	for try := 0; ; try++ {
 		asked := w.questions(group)
 		if len(asked) == 0 {
@@ -167,7 +170,7 @@ func (w *writer) questions(group []*addition) (asked []*addition) {
 }
 
 func (w *writer) remember(v *view) {
-	if w.heads == nil || len(w.heads) > maxHeads {
+	if w.heads == nil {
 		w.heads = make(map[events.StreamID]events.Head)
 	}
 	w.known, w.end = true, v.end
@@ -193,8 +196,7 @@ func (w *writer) locked(ctx context.Context, group []*addition) (left []*additio
 	if err != nil {
 		return group, w.unsent(err)
 	}
-	w.others = w.known && v.end != w.end
-	if !w.known || w.others {
+	if w.others = w.known && v.end != w.end; w.others {
 		w.heads = nil
 	}
 	w.remember(v)
