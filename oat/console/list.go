@@ -224,7 +224,7 @@ func columns(query url.Values, order string) []column {
 func (v *visit) row(t *listed) row {
 	r := row{
 		ID: t.ID.String(), Label: t.Label, Description: beginning(t.Description), Creator: actorInWords(t.CreatedBy),
-		Status: t.status, Access: accessOf(v.org.Name, t.Resources), Editable: true,
+		Status: t.status, Access: accessOf(v.org.Name, t.Resources), Editable: t.State == projection.Active,
 		Created: v.instant(t.CreatedAt, ""), Used: v.instant(t.used, "Never"), Expires: v.expiry(&t.Token),
 	}
 	return r

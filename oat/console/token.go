@@ -32,6 +32,7 @@ type tokenPage struct {
 type use struct {
 	Last           instant
 	Count          int64
+	Times          string // the count in words
 	Address, Agent string
 	Cause          string
 }
@@ -109,7 +110,7 @@ func (v *visit) addUse(p *tokenPage, id uuid.UUID) {
 }
 
 func (v *visit) use(s events.UseSpan) use {
-	return use{Last: v.instant(s.Last, "Never"), Count: s.Count, Address: s.Address, Agent: s.UserAgent, Cause: s.Cause}
+	return use{Last: v.instant(s.Last, "Never"), Count: s.Count, Times: counted(s.Count, "time"), Address: s.Address, Agent: s.UserAgent, Cause: s.Cause}
 }
 
 // pictureDays is how many days the picture of a token's use shows.
