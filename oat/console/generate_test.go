@@ -169,8 +169,9 @@ func TestGenerateTellsProblemsOfOneField(t *testing.T) {
 // token may name, and forget nothing.
 func TestGenerateRearrangesRepositories(t *testing.T) {
 	d := newDesk(t)
-	form := d.get(newPath).filled("label", "half-typed", "access", "selected", "repository", "a", "level", "write", "add", "1")
-	for range quota.MaxRepositories + 5 {
+	form := d.get(newPath).filled("label", "half-typed", "access", "selected", "add", "1")
+	form["repository"], form["level"] = slices.Repeat([]string{"a"}, quota.MaxRepositories-2), slices.Repeat([]string{"write"}, quota.MaxRepositories-2)
+	for range 5 {
 		answer := d.post(newPath, form).is(http.StatusOK)
 		form = answer.filled("add", "1")
 	}
