@@ -18,8 +18,9 @@ func bound() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: sysca
 // through a symbolic link of this process's own, leads nowhere. Other processes do not
 // notice. replug puts both back.
 //
-// The memory that processes share beside a WAL stays. So this process still sees that
-// there was a commit, and cannot read it.
+// What the operating system has in memory stays, as with such a disk: the sizes of the
+// files, and what processes share beside a WAL. So this process still sees that there was
+// a commit, and cannot read it.
 func unplug(path string) (replug func() error, err error) {
 	link := filepath.Dir(path)
 	folder, err := os.Readlink(link)
@@ -30,22 +31,17 @@ func unplug(path string) (replug func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	nowhere, err := os.Open("/") // a descriptor that yields an error for every read and write
-	if err != nil {
-		return nil, err
-	}
 	if err := os.Remove(link); err != nil {
 		return nil, err
 	}
 	saved := make(map[int]int) // by descriptor, one to the file
 	for more := true; more && err == nil; {
-		more, err = divert(int(nowhere.Fd()), file, saved)
+		more, err = divert(file, saved)
 	}
 	if err == nil && len(saved) == 0 {
 		err = errors.New("no descriptor of " + file)
 	}
 	return func() error {
-		defer nowhere.Close()
 		err := os.Symlink(folder, link)
 		for fd, old := range saved {
 			// The old descriptor stays: closing it would drop the file's locks.
@@ -55,9 +51,12 @@ func unplug(path string) (replug func() error, err error) {
 	}, err
 }
 
-// divert makes the descriptors of the file, and of the WAL beside it, descriptors of
-// nowhere, and tells whether there were any.
-func divert(nowhere int, file string, saved map[int]int) (found bool, err error) {
+// oPath opens a descriptor that tells what a file is and neither reads nor writes it.
+const oPath = 0x200000
+
+// divert makes the descriptors of the file, and of the WAL beside it, useless, and tells
+// whether there were any.
+func divert(file string, saved map[int]int) (found bool, err error) {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		return false, err
@@ -72,21 +71,32 @@ func divert(nowhere int, file string, saved map[int]int) (found bool, err error)
 		if err != nil || spare[fd] || !slices.Contains([]string{file, file + "-wal"}, to) {
 			continue
 		}
+		if saved[fd] != 0 {
+			continue // is useless already
+		}
 		old, err := syscall.Dup(fd)
+		if err == nil {
+			spare[old], saved[fd], found = true, old, true
+			err = replace(fd, to)
+		}
+		if err == nil && to == file {
+			err = share(old)
+		}
 		if err != nil {
 			return false, err
 		}
-		spare[old], saved[fd], found = true, old, true
-		if err := syscall.Dup3(nowhere, fd, syscall.O_CLOEXEC); err != nil {
-			return false, err
-		}
-		if to == file {
-			if err := share(old); err != nil {
-				return false, err
-			}
-		}
 	}
 	return found, nil
+}
+
+// replace makes fd a descriptor of the file that can do nothing with it.
+func replace(fd int, file string) error {
+	useless, err := syscall.Open(file, oPath|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer syscall.Close(useless)
+	return syscall.Dup3(useless, fd, syscall.O_CLOEXEC)
 }
 
 // share takes the lock again that every SQLite connection with a WAL holds as long as it is

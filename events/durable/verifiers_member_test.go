@@ -82,7 +82,9 @@ type member struct {
 	out      *json.Encoder
 
 	mu       sync.Mutex // for all that follows
-	watched  []*watched
+	watched  []*watched // not refused yet
+	refused  []*watched
+	turn     int   // of those that were refused
 	stale    bool  // nothing that is watched was accepted in the last sweep
 	since    int64 // when that began
 	pending  []*pending
@@ -136,9 +138,13 @@ func (m *member) wait() {
 	}
 }
 
+// sweepPause is how long the watched tokens rest, at the most, before they are presented
+// again.
+const sweepPause = 2 * time.Millisecond
+
 // follow has a verifier follow the log, and presents the watched tokens to it after every
 // batch that it was fed, which is the first moment at which it can refuse, and every
-// millisecond.
+// sweepPause.
 func (m *member) follow() error {
 	m.verifier = oat.NewVerifier(oat.VerifierConfig{Plans: plans(), MaxStaleness: m.cfg.MaxStaleness})
 	runner, err := projection.NewRunner(projection.RunnerConfig{
@@ -154,7 +160,7 @@ func (m *member) follow() error {
 		}
 	})
 	m.work.Go(func() {
-		ticker := time.NewTicker(time.Millisecond)
+		ticker := time.NewTicker(sweepPause)
 		defer ticker.Stop()
 		for m.ctx.Err() == nil {
 			m.sweep()
@@ -171,7 +177,11 @@ func (m *member) follow() error {
 	return err
 }
 
-// sweep presents every watched token once.
+// again is how many of the tokens that were refused a sweep presents.
+const again = 4
+
+// sweep presents every watched token that was not refused yet, and some of the others in
+// turn.
 func (m *member) sweep() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -181,6 +191,18 @@ func (m *member) sweep() {
 			accepted++
 		}
 	}
+	for range min(again, len(m.refused)) {
+		m.turn = (m.turn + 1) % len(m.refused)
+		if m.present(m.refused[m.turn]) {
+			accepted++
+		}
+	}
+	m.watched = slices.DeleteFunc(m.watched, func(w *watched) bool {
+		if w.Refused != 0 {
+			m.refused = append(m.refused, w)
+		}
+		return w.Refused != 0
+	})
 	if stale := accepted == 0; stale != m.stale {
 		m.stale, m.since = stale, time.Now().UnixNano()
 	}
@@ -234,7 +256,7 @@ func (m *member) present(w *watched) bool {
 
 func (m *member) report() *report {
 	r := &report{Since: m.since, Commands: m.commands}
-	for _, w := range m.watched {
+	for _, w := range slices.Concat(m.watched, m.refused) {
 		r.Tokens = append(r.Tokens, *w)
 	}
 	return r

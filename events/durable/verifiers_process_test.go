@@ -54,9 +54,9 @@ type news struct {
 
 // report is what a process saw so far.
 type report struct {
-	Since    int64     // when it began to be as it is, fresh or stale
-	Commands int       // of the load
-	Tokens   []watched // in the order in which they were to be watched
+	Since    int64 // when it began to be as it is, fresh or stale
+	Commands int   // of the load
+	Tokens   []watched
 }
 
 // process is one of the processes, as the test sees it.

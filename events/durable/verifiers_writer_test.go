@@ -93,7 +93,7 @@ func (m *member) append(organization string) error {
 }
 
 // loadPause is how long each writer of the load waits between two commands.
-const loadPause = 5 * time.Millisecond
+const loadPause = 8 * time.Millisecond
 
 // load has writers generate, edit and revoke tokens until the process ends, in the
 // organization of the revocations as well as in one of their own. All their tokens are
