@@ -472,20 +472,16 @@ func testViewServerCrashes(t *testing.T, h viewHost) {
 	log, records := logOf(t, w.Records)
 	want := expected(records)
 	noError(t, v.Apply(t.Context(), records[:3000]))
-	execute(t, db, "CHECKPOINT")
 	err := v.Rebuild(t.Context(), log, func(p projection.Progress) {
 		if p.Position == events.Position(len(records)) {
 			return
 		}
+		execute(t, db, "CHECKPOINT") // so that all that can survive does
 		noError(t, h.server.Kill())
 		noError(t, h.server.Restart(t.Context()))
-		for db.Ping() != nil { // until the pool has seen that its connections are gone
-			if t.Context().Err() != nil {
-				return
-			}
-		}
+		db.SetMaxIdleConns(0) // the connections that were lost are no error to stop at
 	})
-	if err == nil || errors.Is(err, events.ErrDamaged) {
+	if err == nil || !strings.Contains(err.Error(), "begin again") || errors.Is(err, events.ErrDamaged) {
 		t.Fatalf("%v, want that the rebuild must begin again", err)
 	}
 	if got := sameSums(t, db, cfg, want); got.Position != int64(records[2999].Position) {

@@ -87,7 +87,9 @@ func sqliteHost(t testing.TB, dir string) viewHost {
 // postgresHost is a server of our own, or the one at OATMILL_TEST_POSTGRES.
 func postgresHost(t testing.TB) viewHost {
 	t.Helper()
-	server, err := pgserver.Find(t.Context(), pgserver.Config{Settings: map[string]string{"synchronous_commit": "off"}})
+	// What crashes here is processes, and what they have written outlives them.
+	settings := map[string]string{"synchronous_commit": "off", "fsync": "off"}
+	server, err := pgserver.Find(t.Context(), pgserver.Config{Settings: settings})
 	if errors.Is(err, pgserver.ErrNotFound) && os.Getenv("CI") == "" {
 		t.Skip(err)
 	}
