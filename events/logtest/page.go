@@ -2,6 +2,7 @@ package logtest
 
 import (
 	"fmt"
+	"math"
 	"runtime"
 
 	"github.com/oatmill/oatmill/events"
@@ -54,7 +55,8 @@ func longLogsAreWhole(s *subject) {
 
 // readsCostWhatTheyYield counts the bytes that are allocated in this process, which
 // is no measure of time and the same on every machine. A log that runs here, or whose
-// client does, cannot have read what it did not find room for.
+// client does, cannot have read what it did not find room for. The cheapest of three
+// reads counts, because a server in this process fills its caches at the first.
 func readsCostWhatTheyYield(s *subject) {
 	const records, size = 4000, 2500
 	all := s.longLog(records, size)
@@ -68,15 +70,19 @@ func readsCostWhatTheyYield(s *subject) {
 		{"the first ten of ReadStream", func() []events.Recorded { return s.collect("ReadStream", atMost(10, s.log.ReadStream(s.ctx, acme, 0))) }},
 		{"the last ten of ReadStream", func() []events.Recorded { return s.stream(usage, all[len(all)-11].Version) }},
 	} {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		got := read.ten()
-		runtime.ReadMemStats(&after)
-		if len(got) != 10 {
-			s.Errorf("%s: %d records", read.name, len(got))
+		least := uint64(math.MaxUint64)
+		for range 3 {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			got := read.ten()
+			runtime.ReadMemStats(&after)
+			if len(got) != 10 {
+				s.Errorf("%s: %d records", read.name, len(got))
+			}
+			least = min(least, after.TotalAlloc-before.TotalAlloc)
 		}
-		if cost := after.TotalAlloc - before.TotalAlloc; cost > records*size/2 {
-			s.Errorf("%s: %d bytes were allocated, half of the log", read.name, cost)
+		if least > records*size/2 {
+			s.Errorf("%s: %d bytes were allocated, half of the log", read.name, least)
 		}
 	}
 }
