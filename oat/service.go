@@ -56,11 +56,9 @@ type Owners interface {
 	// command of a user, outside any transaction. An error refuses the command
 	// and is returned to its caller.
 	//
-	// For a service made with [Service.Within] it is asked while the host's
-	// transaction holds a connection. It must not need another one of the same pool,
-	// or as many transactions at once as the pool has connections wait for each other
-	// for ever: ask on connections kept for this, or with a transaction found in ctx,
-	// which is the one the command was given.
+	// While a transaction of the host holds a connection it must not need another one
+	// of the same pool, or as many transactions as the pool has connections wait for
+	// each other for ever: give [Service.Within] Owners that ask the transaction.
 	IsOwner(ctx context.Context, organization, user string) (bool, error)
 }
 
@@ -112,16 +110,24 @@ func New(cfg Config) (*Service, error) {
 // Within is the service for commands inside a transaction of the host: they are decided
 // on and appended through log, a view of this service's log from inside the transaction,
 // like the one of pglog.Log.Tx. It is for one transaction and one goroutine, and ends
-// with it. A host's own answer to who the owners are is still asked outside.
+// with it.
+//
+// Where the service asks the host who owns an organization (Config.Owners), owners is
+// that answer from inside the transaction: it sees what the transaction has changed, and
+// needs no second connection while the transaction holds one. Nil asks Config.Owners as
+// before.
 //
 // What a command appends holds once the host has committed, and never if it rolls back.
 // The verifier therefore does not know of it before its runner has followed the log
 // there, which a projection.Runner's WaitFor waits for; a secret must not be handed out
-// before the commit. In between, this service's other commands wait for the log as
-// long as the transaction holds it.
-func (s *Service) Within(log events.Log) *Service {
+// before the commit, and is lost with a process that ends after it. In between, this
+// service's other commands wait for the log as long as the transaction holds it.
+func (s *Service) Within(log events.Log, owners Owners) *Service {
 	inner := &Service{cfg: s.cfg, random: s.random, cache: newCache(s.cfg.CacheSize), outer: s}
 	inner.cfg.Log, inner.cfg.Verifier = log, nil
+	if owners != nil && s.cfg.Owners != nil {
+		inner.cfg.Owners = owners
+	}
 	return inner
 }
 

@@ -9,6 +9,8 @@ import (
 	"github.com/oatmill/oatmill/events"
 	"github.com/oatmill/oatmill/events/memlog"
 	"github.com/oatmill/oatmill/oat"
+	"github.com/oatmill/oatmill/oat/oattest"
+	"github.com/oatmill/oatmill/quota"
 )
 
 // transaction is a view of a log from inside a transaction: it shows what the log holds
@@ -81,7 +83,7 @@ func TestWithin(t *testing.T) {
 	d := newDesk(t)
 	before, _ := d.generate()
 	tx := &transaction{Log: onlyLog{d.Log}}
-	inner := d.Service.Within(tx)
+	inner := d.Service.Within(tx, nil)
 	token, secret, err := inner.Generate(t.Context(), alice, wellFormed())
 	must(t, err)
 	if tx.reads > 0 {
@@ -114,7 +116,7 @@ func (d *desk) follow() {
 // What was rolled back never was.
 func TestWithinRolledBack(t *testing.T) {
 	d := newDesk(t)
-	inner := d.Service.Within(&transaction{Log: onlyLog{d.Log}})
+	inner := d.Service.Within(&transaction{Log: onlyLog{d.Log}}, nil)
 	_, secret, err := inner.Generate(t.Context(), alice, wellFormed())
 	must(t, err)
 	kept, _ := d.generate()
@@ -129,7 +131,7 @@ func TestWithinRolledBack(t *testing.T) {
 func TestWithinMeetsOthers(t *testing.T) {
 	d := newDesk(t)
 	tx := &transaction{Log: onlyLog{d.Log}}
-	inner := d.Service.Within(tx)
+	inner := d.Service.Within(tx, nil)
 	must(t, inner.Authorize(t.Context(), alice, "acme"))
 	for range 10 {
 		d.generate()
@@ -146,7 +148,7 @@ func TestWithinDoesNotWaitForTheCache(t *testing.T) {
 	var inner *oat.Service
 	log := &hooked{Log: onlyLog{memlog.New()}}
 	d := newDesk(t, func(cfg *oat.Config) { cfg.Log, cfg.Verifier = log, nil })
-	inner = d.Service.Within(&transaction{Log: log.Log})
+	inner = d.Service.Within(&transaction{Log: log.Log}, nil)
 	log.onAppend = func() {
 		if _, _, err := inner.Generate(t.Context(), alice, wellFormed()); err != nil {
 			t.Error(err)
@@ -154,6 +156,38 @@ func TestWithinDoesNotWaitForTheCache(t *testing.T) {
 	}
 	_, _, err := d.Service.Generate(t.Context(), alice, wellFormed())
 	must(t, err)
+}
+
+// Who owns an organization is asked inside, where the host says how, and only where it
+// is the host's to say. Breaks when Within keeps the service's own Owners, or lets a
+// service have them that keeps owners in the log.
+func TestWithinAsksForOwnersInside(t *testing.T) {
+	outside, inside := &ownersOf{"alice"}, &ownersOf{"mallory"}
+	d := &desk{oattest.New(t, func(cfg *oat.Config) { cfg.Owners = outside }), t}
+	must(t, d.Service.Register(t.Context(), billing, oat.Register{Organization: "acme", Plan: quota.Team}))
+	tx := &transaction{Log: onlyLog{d.Log}}
+	for _, c := range []struct {
+		service *oat.Service
+		by      oat.Actor
+		want    error
+	}{
+		{d.Service.Within(tx, inside), mallory, nil},
+		{d.Service.Within(tx, inside), alice, oat.ErrNotOwner},
+		{d.Service.Within(tx, nil), alice, nil},
+		{d.Service.Within(tx, nil), mallory, oat.ErrNotOwner},
+		{newDesk(t).Service.Within(tx, inside), mallory, oat.ErrNotOwner},
+	} {
+		if err := c.service.Authorize(t.Context(), c.by, "acme"); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", c.by.User, err, c.want)
+		}
+	}
+}
+
+// ownersOf says that this user owns everything.
+type ownersOf struct{ user string }
+
+func (o *ownersOf) IsOwner(_ context.Context, _, user string) (bool, error) {
+	return user == o.user, nil
 }
 
 // hooked calls onAppend in the middle of every append.

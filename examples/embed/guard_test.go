@@ -182,7 +182,7 @@ func TestGuardWithoutDatabase(t *testing.T) {
 		wantAnswer(t, answers(handler, "GET", "/acme/site", authorization), http.StatusInternalServerError)
 		wantAnswer(t, answers(handler, "PUT", "/acme/site", authorization), http.StatusInternalServerError)
 	}
-	if is, err := (owners{p.db}).IsOwner(canceled(t), "acme", "alice"); is || !errors.Is(err, context.Canceled) {
+	if is, err := (owners{p.pool}).IsOwner(canceled(t), "acme", "alice"); is || !errors.Is(err, context.Canceled) {
 		t.Errorf("asked whether alice is an owner, when nobody can tell: %v, %v", is, err)
 	}
 }

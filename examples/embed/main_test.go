@@ -164,7 +164,7 @@ func TestTheTourSeesWhatIsWrong(t *testing.T) {
 		},
 		{
 			"the token not in the transaction", "tokens.go",
-			"t.service.Within(t.log.Tx(tx)).Generate", "t.service.Generate",
+			"t.service.Within(t.log.Tx(tx), owners{tx}).Generate", "t.service.Generate",
 			"step 3: the log grew",
 		},
 		{

@@ -19,7 +19,7 @@ import (
 // log has a schema of its own, and the read models are tables beside the backend's.
 type tokens struct {
 	backend  *backend
-	db       *sql.DB // connections beside the backend's pool
+	db       *sql.DB // for the view, which takes what database/sql has
 	log      *pglog.Log
 	recorder *oat.Recorder
 	verifier *oat.Verifier
@@ -51,7 +51,7 @@ func addTokens(ctx context.Context, b *backend) (t *tokens, err error) {
 	}
 	t.closers = append(t.closers, func() error { return t.recorder.Close(context.Background()) })
 	t.verifier = oat.NewVerifier(oat.VerifierConfig{Recorder: t.recorder})
-	if t.service, err = oat.New(oat.Config{Log: t.log, Owners: owners{t.db}, Verifier: t.verifier}); err != nil {
+	if t.service, err = oat.New(oat.Config{Log: t.log, Owners: owners{b.pool}, Verifier: t.verifier}); err != nil {
 		return t, err
 	}
 	t.view, err = sqlview.Open(ctx, t.db, sqlview.Config{Dialect: sqlview.PostgreSQL, Schema: b.schema})
@@ -119,13 +119,17 @@ func (t *tokens) registerAll(ctx context.Context) error {
 // owners answers who owns an organization from the backend's own table, so that there is
 // one list of owners and not two.
 //
-// It is asked in the middle of a transaction that holds one of the pool's connections.
-// If it took another from the same pool, as many transactions at once as the pool has
-// connections would all wait for each other.
-type owners struct{ db *sql.DB }
+// Inside a transaction it asks the transaction. If it took another connection there, as
+// many transactions at once as the pool has connections would all wait for each other.
+type owners struct{ db querier }
+
+// querier is a pool or a transaction.
+type querier interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
 
 func (o owners) IsOwner(ctx context.Context, organization, user string) (is bool, err error) {
-	err = o.db.QueryRowContext(ctx, "SELECT EXISTS (SELECT FROM owners WHERE organization = $1 AND name = $2)",
+	err = o.db.QueryRow(ctx, "SELECT EXISTS (SELECT FROM owners WHERE organization = $1 AND name = $2)",
 		organization, user).Scan(&is)
 	return is, err
 }
@@ -155,7 +159,7 @@ func (t *tokens) createRepositoryIn(ctx context.Context, tx pgx.Tx, user string,
 	if err := t.backend.insert(ctx, tx, r); err != nil {
 		return oat.Token{}, oat.Secret{}, err
 	}
-	return t.service.Within(t.log.Tx(tx)).Generate(ctx, oat.Actor{User: user}, oat.Generate{
+	return t.service.Within(t.log.Tx(tx), owners{tx}).Generate(ctx, oat.Actor{User: user}, oat.Generate{
 		Organization: r.organization,
 		Label:        "pipeline of " + r.name,
 		Expires:      oat.Never(),

@@ -17,7 +17,8 @@ import (
 )
 
 // As many transactions at once as the pool has connections, and more, do not wait for
-// each other for ever. Breaks when owners asks through the backend's pool.
+// each other for ever. Breaks when Within is given no owners,
+// so that the backend's pool is asked for another connection.
 func TestManyCreateAtOnce(t *testing.T) {
 	p := newProcess(t)
 	small, err := openBackend(t.Context(), withParameter(address(t), "pool_max_conns=2"), p.schema)

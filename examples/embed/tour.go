@@ -151,7 +151,7 @@ func (t *tour) startSecond(ctx context.Context) (_ string, err error) {
 // them it makes a token whose time of creation is long past, by a clock of that time.
 func (t *tour) join(ctx context.Context) (string, error) {
 	past, err := oat.New(oat.Config{
-		Log: t.first.log, Owners: owners{t.first.db},
+		Log: t.first.log, Owners: owners{t.first.pool},
 		Now: func() time.Time { return time.Now().AddDate(0, 0, -100) },
 	})
 	if err != nil {
