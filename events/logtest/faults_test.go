@@ -285,8 +285,38 @@ func outcomeFaults() []fault {
 	}}
 }
 
+// recentOnly plants a log that knows an ID again only where known says so, given how many
+// records came since, and cannot have it twice but under another name.
+func recentOnly(known func(id [16]byte, since int) bool) func(*handle) events.Log {
+	return appending(func(p proposed) ([]events.Recorded, error) {
+		since := 0
+		for r, err := range p.to.ReadStream(p.ctx, p.stream, 0) {
+			if err != nil {
+				break
+			}
+			if since++; r.ID == p.batch[0].ID {
+				since = 0
+			}
+		}
+		if !known(p.batch[0].ID, since) {
+			p.batch = slices.Clone(p.batch)
+			p.batch[0].ID[9] ^= byte(since) | 1
+		}
+		return p.append()
+	})
+}
+
 func repeatFaults() []fault {
+	const old = "an ID is known however long ago it came, and whatever it looks like"
 	return []fault{{
+		name:     "the last thousand IDs are remembered",
+		caughtBy: []string{old},
+		plant:    recentOnly(func(_ [16]byte, since int) bool { return since < 1000 }),
+	}, {
+		name:     "an ID whose time is long past is looked for no more",
+		caughtBy: []string{old},
+		plant:    recentOnly(func(id [16]byte, _ int) bool { return id[0] != 0 || id[5] != 0 || id[6] != 0 || id[15] != 1 }),
+	}, {
 		name: "the version is looked at before the IDs",
 		caughtBy: []string{
 			"a batch that is there already is answered with the first outcome", "a lost reply is settled by appending again",

@@ -18,6 +18,11 @@ func repeatCases() []Case {
 		"A retry that carries a new reading of the clock changes what the log said before, or is recorded beside it.",
 		repeatsAreKnownByID,
 	}, {
+		"an ID is known however long ago it came, and whatever it looks like",
+		"A request that is repeated after a week makes a second token, because the log forgets IDs, or takes the time in an ID for " +
+			"the time at which the event came.",
+		oldIDsAreKnown,
+	}, {
 		"a batch of which a part is there is a duplicate",
 		"Half of a decision is recorded a second time, or the unknown half is dropped in silence and reported as done.",
 		partlyKnownIsDuplicate,
@@ -67,6 +72,34 @@ func repeatsAreKnownByID(s *subject) {
 	again[1].Type, again[1].Actor, again[1].Data = "token.deleted.v1", "mallory", []byte(`{"n":"other"}`)
 	s.same("the outcome of the repetition", s.append(acme, events.Any, again...), first)
 	s.holds(first)
+}
+
+// oldIDsAreKnown has IDs that are made of something else than the time: they lie before,
+// between and behind the others, and many come after them.
+func oldIDsAreKnown(s *subject) {
+	odd := s.batch(3)
+	odd[0].ID, odd[1].ID, odd[2].ID = [16]byte{15: 1}, [16]byte{0: 0x7f, 15: 1}, [16]byte{6: 0x80, 8: 0x80, 15: 1}
+	for i := range odd {
+		odd[i].ID[14] = byte(i)
+	}
+	var first []events.Recorded
+	for i := range odd {
+		first = append(first, s.append(acme, events.Any, odd[i])...)
+	}
+	for range s.size(4) {
+		s.append(acme, events.Any, s.batch(300)...)
+	}
+	before := s.all(0)
+	for i := range odd {
+		s.same("the outcome of the repetition", s.append(acme, events.Any, odd[i]), first[i:i+1])
+	}
+	if s.h.Reopen != nil {
+		s = s.restart()
+	}
+	for i := range odd {
+		s.same("the outcome of another repetition", s.append(acme, 0, odd[i]), first[i:i+1])
+	}
+	s.holds(before)
 }
 
 // duplicate demands a DuplicateError that names the stream and one of the taken IDs.
