@@ -78,16 +78,16 @@ func (w *writer) prepare() error {
 		return err
 	}
 	return w.conn.prepareAll(map[**stmt]string{
-		&w.begin:       "BEGIN IMMEDIATE",
-		&w.commit:      "COMMIT",
-		&w.rollback:    "ROLLBACK",
-		&w.lastRecord:  "SELECT max(position) FROM records",
-		&w.findStream:  "SELECT stream, version, hash, tail FROM streams WHERE name = ?",
-		&w.addStream:   "INSERT INTO streams (name, version, hash, tail) VALUES (?, 0, zeroblob(32), '[]')",
-		&w.moveStream:  "UPDATE streams SET version = ?, hash = ?, tail = ? WHERE stream = ?",
-		&w.addBlock:    "INSERT INTO blocks (stream, block, positions) VALUES (?, ?, ?)",
-		&w.addRecord:   "INSERT INTO records (" + recordColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
-		&w.findRecord:  "SELECT " + recordFields + ", (SELECT name FROM streams WHERE streams.stream = records.stream) FROM records WHERE id = ?",
+		&w.begin:      "BEGIN IMMEDIATE",
+		&w.commit:     "COMMIT",
+		&w.rollback:   "ROLLBACK",
+		&w.lastRecord: "SELECT max(position) FROM records",
+		&w.findStream: "SELECT stream, version, hash, tail FROM streams WHERE name = ?",
+		&w.addStream:  "INSERT INTO streams (name, version, hash, tail) VALUES (?, 0, zeroblob(32), '[]')",
+		&w.moveStream: "UPDATE streams SET version = ?, hash = ?, tail = ? WHERE stream = ?",
+		&w.addBlock:   "INSERT INTO blocks (stream, block, positions) VALUES (?, ?, ?)",
+		&w.addRecord:  "INSERT INTO records (" + recordColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+		&w.findRecord: "SELECT " + recordFields + ", (SELECT name FROM streams WHERE streams.stream = records.stream) FROM records WHERE id = ?",
 		&w.saveSnapshot: "INSERT INTO snapshots (name, version, hash, format, data) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET " +
 			"version = excluded.version, hash = excluded.hash, format = excluded.format, data = excluded.data",
 		&w.saveCheckpoint: "INSERT INTO checkpoints (name, position) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET " +
