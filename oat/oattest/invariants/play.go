@@ -205,6 +205,9 @@ func (p *player) give(s step, target held) {
 		e.Error = p.notice(c)
 	}
 	p.write(e)
+	if e.Outcome == outcomeFailed {
+		time.Sleep(5 * time.Millisecond) // the log is away, and asking faster brings nothing
+	}
 }
 
 // call is the command of an entry.
