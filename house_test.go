@@ -49,6 +49,10 @@ const (
 	sqlite    = "modernc.org/sqlite"
 	goleak    = "go.uber.org/goleak"
 	porcupine = "github.com/anishathalye/porcupine"
+	pgx       = "github.com/jackc/pgx/v5"
+	nats      = "github.com/nats-io/nats.go"
+	server    = "github.com/nats-io/nats-server/v2"
+	schema    = "github.com/santhosh-tekuri/jsonschema/v6"
 )
 
 func floorPlan() map[string]room {
@@ -66,11 +70,25 @@ func floorPlan() map[string]room {
 			ours: []string{"events"}, outside: []string{ulid, watermill}, tests: []string{"events/memlog"}, helpers: []string{rapid, cmp},
 		},
 		"events/durable/sqlitelog": {
-			ours: []string{"events"}, outside: []string{ulid, sqlite}, tests: []string{"events/logtest"}, helpers: []string{goleak, porcupine, rapid, cmp, "golang.org/x/sys"},
+			ours: []string{"events"}, outside: []string{ulid, sqlite}, tests: []string{"events/logtest", "events/durable/internal/linear"}, helpers: []string{goleak, rapid, cmp, "golang.org/x/sys"},
+		},
+		"events/durable/pglog": {
+			ours: []string{"events"}, outside: []string{ulid, pgx}, tests: []string{"events/logtest", "events/durable/internal/linear", "events/durable/pgserver"}, helpers: []string{goleak, rapid, cmp},
+		},
+		"events/durable/pgserver": {},
+		"events/durable/natslog": {
+			ours: []string{"events"}, outside: []string{ulid, nats}, tests: []string{"events/logtest", "events/durable/internal/linear", "events/durable/natscluster"}, helpers: []string{goleak, rapid, cmp},
+		},
+		"events/durable/natscluster": {outside: []string{server, nats}},
+		"events/durable/internal/linear": {
+			ours: []string{"events"}, outside: []string{ulid, porcupine}, testing: true,
 		},
 		"events/durable": {
-			tests:   []string{"events", "events/durable/sqlitelog", "oat", "oat/oattest/invariants", "projection", "projection/projtest", "quota"},
-			helpers: []string{ulid, uuid, sqlite},
+			tests: []string{
+				"events", "events/memlog", "events/relay", "events/durable/sqlitelog", "events/durable/pglog", "events/durable/pgserver", "events/durable/natslog", "events/durable/natscluster",
+				"oat", "oat/oattest/invariants", "projection", "projection/projtest", "projection/sqlview", "quota",
+			},
+			helpers: []string{ulid, uuid, sqlite, pgx, nats, server, watermill, watermill + "-nats", cmp, rapid, goleak},
 		},
 		"projection": {
 			ours: []string{"events", "quota"}, outside: []string{uuid},
@@ -78,6 +96,9 @@ func floorPlan() map[string]room {
 		},
 		"projection/projtest": {
 			ours: []string{"projection", "events", "quota"}, outside: []string{uuid, ulid}, tests: []string{"events/memlog"}, testing: true,
+		},
+		"projection/sqlview": {
+			ours: []string{"projection", "events", "quota"}, outside: []string{uuid},
 		},
 		"oat": {
 			ours: []string{"events", "quota"}, outside: []string{uuid, ulid},
@@ -89,6 +110,14 @@ func floorPlan() map[string]room {
 		"oat/oattest/invariants": {
 			ours:    []string{"oat", "oat/oattest", "events", "projection", "quota"},
 			outside: []string{uuid, ulid, rapid}, tests: []string{"events/memlog"}, testing: true,
+		},
+		"oat/hubapi": {
+			ours: []string{"oat", "projection", "quota", "events"}, outside: []string{uuid, jose},
+			tests: []string{"oat/oattest", "events/memlog"}, helpers: []string{rapid, cmp, schema},
+		},
+		"oat/console": {
+			ours: []string{"oat", "projection", "quota", "events"}, outside: []string{uuid},
+			tests: []string{"oat/oattest", "events/memlog"}, helpers: []string{rapid, cmp},
 		},
 		"oat/registryauth": {
 			ours: []string{"oat"}, outside: []string{uuid, jose},
@@ -123,7 +152,7 @@ func sources(t *testing.T) (all []source) {
 		case entry.IsDir() || !strings.HasSuffix(name, ".go"):
 			return nil
 		}
-		file, err := parser.ParseFile(files, name, nil, parser.SkipObjectResolution)
+		file, err := parser.ParseFile(files, name, nil, parser.SkipObjectResolution|parser.ParseComments)
 		if err != nil {
 			return err
 		}
@@ -213,6 +242,9 @@ func constants() []string {
 func globals(s source, d *ast.GenDecl) (found []string) {
 	if d.Tok != token.VAR {
 		return nil
+	}
+	if d.Doc != nil && strings.HasPrefix(d.Doc.List[len(d.Doc.List)-1].Text, "//go:embed ") {
+		return nil // a file of the package
 	}
 	for _, spec := range d.Specs {
 		for _, name := range spec.(*ast.ValueSpec).Names {
