@@ -1,6 +1,7 @@
 package natslog_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -52,11 +53,19 @@ func BenchmarkAppend32(b *testing.B) {
 	}
 	last := make([]uint64, writers)
 	publish := func(w int, e events.Envelope) {
-		ack, err := js.Publish(b.Context(), fmt.Sprintf("raw.w%d", w), e.Data, jetstream.WithExpectLastSequencePerSubject(last[w]))
-		if err != nil {
-			b.Fatal(err)
+		for {
+			ack, err := js.Publish(b.Context(), fmt.Sprintf("raw.w%d", w), e.Data, jetstream.WithExpectLastSequencePerSubject(last[w]))
+			var refused *jetstream.APIError
+			if errors.As(err, &refused) && refused.ErrorCode == 10164 {
+				continue // the message before is acknowledged and not quite done with
+			}
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			last[w] = ack.Sequence
+			return
 		}
-		last[w] = ack.Sequence
 	}
 	add := func(w int, e events.Envelope) {
 		mustAppend(b, log, events.StreamID(fmt.Sprintf("organization/w%d", w)), e)

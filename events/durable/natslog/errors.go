@@ -64,7 +64,7 @@ const (
 	codeHeaderLarge   = 10097
 	codeSealed        = 10109
 	codeInProcess     = 10158
-	codeOvertaken     = 10164
+	codeOvertaken     = 10164 // a message of this subject is on its way through the cluster
 )
 
 // refusal gives an error that the server sent the meaning it has for an append. It is
@@ -72,9 +72,9 @@ const (
 // published.
 func refusal(err *jetstream.APIError) error {
 	switch err.ErrorCode {
-	case codeWrongSequence, codeOvertaken:
+	case codeWrongSequence:
 		return errOutdated
-	case codeInProcess, codeNoCluster, codeNotLeader:
+	case codeOvertaken, codeInProcess, codeNoCluster, codeNotLeader:
 		return fmt.Errorf("%w: %w", errAgain, err)
 	case codeAccountFull, codeNoResources, codeMemoryFull, codeStorageFull:
 		return fmt.Errorf("%w: %w", ErrFull, err)
