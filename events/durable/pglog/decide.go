@@ -3,7 +3,6 @@ package pglog
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -204,7 +203,7 @@ func (l *Log) appendTo(ctx context.Context, tx pgx.Tx, a *addition) ([]events.Re
 	a.look, a.done = true, make(chan outcome, 1)
 	v, err := l.view(ctx, tx, []*addition{a}, true)
 	if err != nil {
-		return nil, l.explain(err)
+		return nil, err
 	}
 	p := decide(v.end, v.heads, v.taken, []*addition{a})
 	if len(p.members) == 0 {
@@ -214,9 +213,9 @@ func (l *Log) appendTo(ctx context.Context, tx pgx.Tx, a *addition) ([]events.Re
 	added, err := l.insert(ctx, tx, p)
 	switch {
 	case err != nil:
-		return nil, l.explain(err)
+		return nil, err
 	case !added:
-		return nil, fmt.Errorf("%w: the counter moves while it is locked", events.ErrDamaged)
+		return nil, l.damaged("the counter moves while it is locked")
 	}
 	return p.records, nil
 }

@@ -61,6 +61,8 @@ func code(err error) string {
 func (l *Log) explain(err error) error {
 	where := fmt.Sprintf("schema %q", l.cfg.Schema)
 	switch code(err) {
+	case "": // ours, or about a connection, which it names
+		return err
 	case codeNoTable, codeNoSchema, codeNoColumn:
 		return fmt.Errorf("%w: %s lacks a part of the log: %w", events.ErrDamaged, where, err)
 	case codeDenied:

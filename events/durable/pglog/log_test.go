@@ -28,8 +28,8 @@ func TestLog(t *testing.T) { conformance(t, newDatabase(t), pglog.Config{}) }
 
 // TestLinearizable takes a history of 16 clients on two handles of one log.
 //
-// What breaks it: an insertion that does not compare the counter, or answering a conflict
-// from remembered heads, without a look.
+// What breaks it: statements.lock without FOR UPDATE. What is decided by old heads is
+// stopped by the counter, and where that is not compared by the keys of the table.
 func TestLinearizable(t *testing.T) {
 	address := newDatabase(t)
 	linear.Check(t, linear.Config{}, openFor(t, address, pglog.Config{}), openFor(t, address, pglog.Config{}))

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 
@@ -119,10 +120,12 @@ func (q *queue) length() int {
 
 // gather lets callers who were just answered, or are about to append, come in before the
 // next group is sent. Without it the first of them would get a group for itself, and all
-// the others wait for that and the next. It costs nothing when nobody else wants to run.
-func (q *queue) gather() {
-	before := 0
-	for n := q.length(); n > before; n = q.length() {
+// the others wait for that and the next. It goes on until nobody else comes, and where
+// fewer than want have come, a little longer: on a busy machine they take their time, and
+// a caller who misses a group waits for all of it.
+func (q *queue) gather(want int, patience time.Duration) {
+	began, before := time.Now(), 0
+	for n := q.length(); n > before || n < want && time.Since(began) < patience; n = q.length() {
 		before = n
 		runtime.Gosched()
 	}
@@ -212,7 +215,7 @@ func told(stream events.StreamID, err error) error {
 func (l *Log) lead() {
 	for {
 		if l.write.company || l.queue.length() > 1 {
-			l.queue.gather()
+			l.queue.gather(l.write.want, l.write.took/8)
 		}
 		group, over := l.queue.take()
 		if over {

@@ -22,6 +22,8 @@ import (
 type writer struct {
 	log     *Log
 	company bool // the last group had more than one addition
+	want    int  // how many callers are likely to append again at once
+	took    time.Duration
 
 	known  bool // whether end and heads were right when they were last looked at
 	others bool // somebody else appends too
@@ -37,6 +39,9 @@ func (w *writer) forget() { w.known, w.heads = false, nil }
 // commit carries out a group. It takes more than one round when additions depend on each
 // other, or on what others have appended.
 func (w *writer) commit(group []*addition) {
+	began := time.Now()
+	defer func() { w.took = time.Since(began) }()
+	w.want = 0
 	for len(group) > 0 {
 		ctx, cancel := context.WithTimeout(w.log.ctx, w.log.cfg.Timeout)
 		var err error
@@ -122,6 +127,7 @@ func (w *writer) committed(p *plan) {
 	for stream, head := range p.heads {
 		w.heads[stream] = head
 	}
+	w.want = len(p.members) + w.log.queue.length()
 	for i, a := range p.members {
 		a.answer(p.parts[i], nil)
 	}
