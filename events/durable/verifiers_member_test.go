@@ -301,8 +301,6 @@ func (m *member) do(o order) (err error) {
 		return m.generate(o.Organization)
 	case "revoke":
 		return m.revoke(o)
-	case "append":
-		return m.append(o.Organization)
 	default:
 		err = errors.New("unknown order")
 	}

@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
-	"github.com/oklog/ulid/v2"
-
 	"github.com/oatmill/oatmill/events"
 	"github.com/oatmill/oatmill/oat"
 )
@@ -72,24 +69,6 @@ func (m *member) revocation(o order) (events.Position, error) {
 		}
 	}
 	return 0, fmt.Errorf("no record revokes %v", o.Token)
-}
-
-// append appends a fact past the domain, and tells when that was done.
-func (m *member) append(organization string) error {
-	used := time.Now().UTC()
-	e, err := events.NewEnvelope(ulid.Make(), used, "alice", &events.UsageRecorded{Uses: []events.Use{
-		{Token: uuid.NewString(), Accepted: &events.UseSpan{First: used, Last: used, Count: 1}},
-	}})
-	if err != nil {
-		return err
-	}
-	records, err := m.log.Append(m.ctx, events.UsageStream(organization), events.Any, e)
-	at := time.Now().UnixNano()
-	if err != nil {
-		return err
-	}
-	m.say(news{About: "appended", At: at, Position: records[0].Position})
-	return nil
 }
 
 // loadPause is how long each writer of the load waits between two commands.
