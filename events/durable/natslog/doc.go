@@ -62,8 +62,9 @@
 // # Event IDs
 //
 // Within one stream every ID that is taken is seen. For that the first append of a process to
-// a stream reads the stream through once, at some hundred thousand records a second, and
-// keeps the IDs (Config.MaxKnownIDs). JetStream has no index to look an ID up in: one
+// a stream reads the stream through once, and keeps the IDs (Config.MaxKnownIDs). That took a
+// quarter of a second for 6,000 batches where three nodes and the process shared two busy
+// cores. JetStream has no index to look an ID up in: one
 // message more for each event, on a subject of its own, would be one, and cost the
 // servers memory for every event there ever was. So an ID that another stream has is refused
 // only if it is that of a batch's first event and comes again as the first within
