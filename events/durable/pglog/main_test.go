@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -32,6 +33,9 @@ type run struct{ *testing.M }
 
 func (r run) Run() int {
 	code := r.M.Run()
+	if !asked.Load() {
+		return code
+	}
 	if server, err := shared(); err == nil {
 		if err := server.Close(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -45,8 +49,12 @@ func (r run) Run() int {
 // by the first one that asks. It does not sync its files, which only the loss of power
 // would show, and which makes tests several times as quick.
 var shared = sync.OnceValues(func() (*pgserver.Server, error) {
+	asked.Store(true)
 	return pgserver.Find(context.Background(), pgserver.Config{Settings: map[string]string{"max_connections": "200", "fsync": "off"}})
 })
+
+// asked tells whether there is a shared server to close.
+var asked atomic.Bool
 
 // need skips, or fails on a machine for all checks, where there is no PostgreSQL.
 func need(t testing.TB, err error) {
