@@ -308,7 +308,7 @@ func (c *call) returned(s state) string {
 func fromOat(k oat.Token) token {
 	return token{
 		id: k.ID.String(), label: k.Label, description: k.Description, createdBy: k.CreatedBy, createdAt: k.CreatedAt.Format(time.RFC3339Nano),
-		expires: k.Expires.String(), resources: k.Resources, inactive: !k.Active,
+		expires: k.Expires.String(), resources: k.Resources, inactive: !k.Active, version: k.Version,
 	}
 }
 

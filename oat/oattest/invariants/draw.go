@@ -156,15 +156,21 @@ func drawCommand(t *rapid.T, kind string, now time.Time, tokens func(org string)
 	case "edit":
 		c.what = drawEdit(t, c.org, tokens(c.org))
 	case "deactivate":
-		c.what = oat.Deactivate{Organization: c.org, Token: drawToken(t, tokens(c.org))}
+		c.what = oat.Deactivate{Organization: c.org, Token: drawToken(t, tokens(c.org)), Version: drawVersion(t)}
 	case "delete":
-		c.what = oat.Delete{Organization: c.org, Token: drawToken(t, tokens(c.org))}
+		c.what = oat.Delete{Organization: c.org, Token: drawToken(t, tokens(c.org)), Version: drawVersion(t)}
 	}
 	return c
 }
 
+// drawVersion draws the version that a command is given for: mostly none, and otherwise
+// one of the first, which is the token's or is not.
+func drawVersion(t *rapid.T) events.Version {
+	return pick(t, "version", []events.Version{0, 0, 0, 0, 0, 0, 0, 2, 3, 4, 5}, []events.Version{-1, 1 << 40})
+}
+
 func drawEdit(t *rapid.T, org string, tokens []uuid.UUID) oat.Edit {
-	cmd := oat.Edit{Organization: org, Token: drawToken(t, tokens)}
+	cmd := oat.Edit{Organization: org, Token: drawToken(t, tokens), Version: drawVersion(t)}
 	what := rapid.IntRange(1, 15).Draw(t, "fields")
 	if what&1 != 0 {
 		label := drawLabel(t)

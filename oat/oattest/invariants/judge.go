@@ -182,7 +182,7 @@ func (e *entry) returned(s state) string {
 	}
 	k := e.Token
 	want := s.tokens[k.ID]
-	got := token{k.ID, k.Label, k.Description, k.CreatedBy, k.CreatedAt, want.digest, k.Expires, k.Resources, k.Inactive}
+	got := token{k.ID, k.Label, k.Description, k.CreatedBy, k.CreatedAt, want.digest, k.Expires, k.Resources, k.Inactive, k.Version}
 	if e.Kind == "generate" {
 		sum := sha256.Sum256([]byte(e.Secret))
 		got.digest = hex.EncodeToString(sum[:])

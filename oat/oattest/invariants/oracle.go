@@ -28,6 +28,7 @@ type token struct {
 	expires                string // as recorded, "" for never
 	resources              []events.Resource
 	inactive               bool
+	version                events.Version // of the last record about it
 }
 
 // expired tells whether the token has expired at now: at the very instant it has.
@@ -82,10 +83,12 @@ func (s state) after(r events.Recorded) (state, error) {
 	case "token.generated.v1":
 		s.tokens[f.Token] = generated(r, f)
 	case "token.edited.v1":
-		s.tokens[f.Token] = s.tokens[f.Token].edited(f)
+		k := s.tokens[f.Token].edited(f)
+		k.version = r.Version
+		s.tokens[f.Token] = k
 	case "token.deactivated.v1":
 		k := s.tokens[f.Token]
-		k.inactive = true
+		k.inactive, k.version = true, r.Version
 		s.tokens[f.Token] = k
 	case "token.deleted.v1":
 		delete(s.tokens, f.Token)
@@ -97,7 +100,7 @@ func (s state) after(r events.Recorded) (state, error) {
 }
 
 func generated(r events.Recorded, f fact) token {
-	k := token{id: f.Token, createdBy: r.Actor, createdAt: r.Time.Format(time.RFC3339Nano), digest: f.Digest, expires: f.ExpiresAt, resources: f.Resources}
+	k := token{id: f.Token, createdBy: r.Actor, createdAt: r.Time.Format(time.RFC3339Nano), digest: f.Digest, expires: f.ExpiresAt, resources: f.Resources, version: r.Version}
 	return k.edited(f)
 }
 

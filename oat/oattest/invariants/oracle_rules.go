@@ -55,7 +55,7 @@ type verdict struct {
 func reasons() []error {
 	return []error{
 		oat.ErrInvalid, oat.ErrNotOwner, oat.ErrOrganizationNotFound, oat.ErrTokenNotFound, oat.ErrOwnerNotFound, oat.ErrExists,
-		oat.ErrLastOwner, oat.ErrHostOwners, oat.ErrUnknownPlan, oat.ErrNoTokens, oat.ErrInactive, oat.ErrExpired, oat.ErrActive, quota.ErrExceeded,
+		oat.ErrLastOwner, oat.ErrHostOwners, oat.ErrUnknownPlan, oat.ErrNoTokens, oat.ErrInactive, oat.ErrExpired, oat.ErrActive, oat.ErrChanged, quota.ErrExceeded,
 	}
 }
 
@@ -103,7 +103,7 @@ func (r *rules) judge(s state, c command, now time.Time) verdict {
 		return edit(s, cmd, now)
 	case oat.Deactivate:
 		k, exists := s.tokens[cmd.Token.String()]
-		return onToken(k, exists, now, "token.deactivated.v1")
+		return onToken(k, exists, cmd.Version, now, "token.deactivated.v1")
 	case oat.Delete:
 		return r.delete(s, cmd, now)
 	}
@@ -207,19 +207,23 @@ func textFields(label, description *string) (fields []string) {
 }
 
 // onToken is the verdict on what is allowed with active tokens only.
-func onToken(k token, exists bool, now time.Time, event string) verdict {
+func onToken(k token, exists bool, seen events.Version, now time.Time, event string) verdict {
 	if !exists {
 		return refused(oat.ErrTokenNotFound)
 	}
 	v := verdict{event: event, data: map[string]any{"token": k.id}}
 	v.refuseIf(k.inactive, oat.ErrInactive)
 	v.refuseIf(k.expired(now), oat.ErrExpired)
+	v.refuseIf(k.changed(seen), oat.ErrChanged)
 	return v
 }
 
+// changed tells whether the token is another than it was at a version, 0 for none.
+func (k token) changed(seen events.Version) bool { return seen != 0 && seen != k.version }
+
 func edit(s state, cmd oat.Edit, now time.Time) verdict {
 	k, exists := s.tokens[cmd.Token.String()]
-	v := onToken(k, exists, now, "token.edited.v1")
+	v := onToken(k, exists, cmd.Version, now, "token.edited.v1")
 	if !exists {
 		return v
 	}
@@ -250,6 +254,7 @@ func (r *rules) delete(s state, cmd oat.Delete, now time.Time) verdict {
 	}
 	v := verdict{event: "token.deleted.v1", data: map[string]any{"token": k.id}}
 	v.refuseIf(r.requireInactive && k.changeable(now), oat.ErrActive)
+	v.refuseIf(k.changed(cmd.Version), oat.ErrChanged)
 	return v
 }
 

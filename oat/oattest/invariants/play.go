@@ -44,14 +44,15 @@ type Player struct {
 
 // entry is a line of a journal.
 type entry struct {
-	ID      string    `json:"id"` // of the command: its correlation
-	Kind    string    `json:"kind"`
-	Org     string    `json:"org,omitempty"`
-	By      oat.Actor `json:"by,omitzero"`
-	Variant int       `json:"variant,omitempty"`
-	Target  uuid.UUID `json:"target,omitzero"`
-	From    string    `json:"from,omitempty"` // organization of the target
-	Begin   time.Time `json:"begin,omitzero"`
+	ID      string         `json:"id"` // of the command: its correlation
+	Kind    string         `json:"kind"`
+	Org     string         `json:"org,omitempty"`
+	By      oat.Actor      `json:"by,omitzero"`
+	Variant int            `json:"variant,omitempty"`
+	Target  uuid.UUID      `json:"target,omitzero"`
+	From    string         `json:"from,omitempty"`    // organization of the target
+	Version events.Version `json:"version,omitempty"` // that the command is given for
+	Begin   time.Time      `json:"begin,omitzero"`
 
 	// What came of it, in the second line.
 	End     time.Time     `json:"end,omitzero"`
@@ -74,6 +75,7 @@ type journalToken struct {
 	ID, Label, Description, CreatedBy, CreatedAt, Expires string
 	Resources                                             []events.Resource
 	Inactive                                              bool
+	Version                                               events.Version
 }
 
 // Outcomes of a command.
@@ -167,7 +169,11 @@ func (p *player) turn(random *rand.Rand) {
 	}
 	target := held{org: s.org}
 	if all := p.views.tokens.List(s.org, projection.Query{}).Tokens; len(all) > 0 {
-		target.id = all[random.IntN(len(all))].ID
+		seen := all[random.IntN(len(all))]
+		target.id = seen.ID
+		if s.variant%2 == 1 {
+			s.version = seen.Version // which somebody else may change at this moment
+		}
 	}
 	p.give(s, target)
 }
@@ -190,7 +196,7 @@ func (p *player) verify(random *rand.Rand) {
 func (p *player) give(s step, target held) {
 	p.mu.Lock()
 	p.next++
-	e := entry{ID: fmt.Sprintf("%s-%d", p.Name, p.next), Kind: s.kind, Org: s.org, By: s.by, Variant: s.variant, Target: target.id, From: target.org}
+	e := entry{ID: fmt.Sprintf("%s-%d", p.Name, p.next), Kind: s.kind, Org: s.org, By: s.by, Variant: s.variant, Target: target.id, From: target.org, Version: s.version}
 	p.mu.Unlock()
 	e.Begin = events.Instant(time.Now())
 	p.write(e)
@@ -212,7 +218,7 @@ func (p *player) give(s step, target held) {
 
 // call is the command of an entry.
 func (e *entry) call() *call {
-	s := step{kind: e.Kind, org: e.Org, by: e.By, variant: e.Variant}
+	s := step{kind: e.Kind, org: e.Org, by: e.By, variant: e.Variant, version: e.Version}
 	c := &call{command: s.command(e.Begin, held{org: e.From, id: e.Target}), id: e.ID, trouble: new(trouble)}
 	c.by.Correlation = e.ID
 	return c
@@ -226,7 +232,7 @@ func (e *entry) tell(c *call) {
 		e.Outcome = outcomeDone
 		if c.token.ID != uuid.Nil {
 			k := fromOat(c.token)
-			e.Token = &journalToken{k.id, k.label, k.description, k.createdBy, k.createdAt, k.expires, k.resources, k.inactive}
+			e.Token = &journalToken{k.id, k.label, k.description, k.createdBy, k.createdAt, k.expires, k.resources, k.inactive, k.version}
 			e.Secret = c.secret.Reveal()
 		}
 		return

@@ -24,6 +24,7 @@ type step struct {
 	by      oat.Actor
 	pick    int
 	variant int
+	version events.Version // that the command is given for, 0 for none
 	trouble *trouble
 }
 
@@ -236,11 +237,11 @@ func (s *step) command(now time.Time, target held) command {
 	switch s.kind {
 	case "edit":
 		label := fmt.Sprintf("label-%d", s.variant)
-		c.what = oat.Edit{Organization: c.org, Token: target.id, Label: &label}
+		c.what = oat.Edit{Organization: c.org, Token: target.id, Label: &label, Version: s.version}
 	case "deactivate":
-		c.what = oat.Deactivate{Organization: c.org, Token: target.id}
+		c.what = oat.Deactivate{Organization: c.org, Token: target.id, Version: s.version}
 	case "delete":
-		c.what = oat.Delete{Organization: c.org, Token: target.id}
+		c.what = oat.Delete{Organization: c.org, Token: target.id, Version: s.version}
 	}
 	return c
 }

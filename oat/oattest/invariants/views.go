@@ -78,7 +78,7 @@ func (k token) stateAt(at time.Time) projection.State {
 func sameToken(k token, org string, l projection.Token, is projection.State) bool {
 	got := token{
 		id: l.ID.String(), label: l.Label, description: l.Description, createdBy: l.CreatedBy, digest: k.digest, inactive: k.inactive,
-		createdAt: l.CreatedAt.Format(time.RFC3339Nano), expires: l.ExpiresAt, resources: l.Resources,
+		createdAt: l.CreatedAt.Format(time.RFC3339Nano), expires: l.ExpiresAt, resources: l.Resources, version: l.Version,
 	}
 	return l.State == is && l.Organization == org && reflect.DeepEqual(got, k)
 }
