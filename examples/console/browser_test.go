@@ -307,6 +307,7 @@ func (b *tab) dark(on bool) {
 	b.do(tell(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
 	}))
+	eval[chromedp.Void](b, "document.getAnimations().forEach(animation => animation.finish())") // colours fade over
 }
 
 // mayCopy lets the page use the clipboard, as it may where a person presses a button, and

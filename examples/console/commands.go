@@ -62,6 +62,8 @@ type serveOptions struct {
 	tlsDev          bool
 	insecureHTTP    bool
 	publicRepos     []string
+	apiLimit        string
+	signInLimit     string
 	verbose         bool
 }
 
@@ -76,6 +78,8 @@ func (o *serveOptions) flags(cmd *cobra.Command) {
 	f.BoolVar(&o.insecureHTTP, "insecure-http", false, "serve plain HTTP also on addresses that others reach")
 	f.StringArrayVar(&o.publicRepos, "public-repo", nil,
 		"a repository, like `ORG/REPO`, that everybody may pull, also without logging in; once for each")
+	f.StringVar(&o.apiLimit, "api-limit", "600/1m", "how many `requests` to the API each person may send")
+	f.StringVar(&o.signInLimit, "sign-in-limit", "20/1m", "how many `tries` to sign in each address has")
 	f.BoolVar(&o.verbose, "verbose", false, "log everything")
 }
 

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"image/png"
 	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -121,36 +120,6 @@ func (b *tab) fits(name string) {
 	b.shot(name + "-360")
 }
 
-// furnished is a server with an organization that has something of everything, and the
-// path of a token that was used.
-func furnished(t *testing.T) (s *serving, used string) {
-	t.Helper()
-	s = serve(t)
-	script := s.script(t, "alice", s.password(t))
-	build := script.generate("build", time.Time{})
-	must(t, s.push("acme/api:v1", build.Secret))
-	script.generate("nightly", time.Now().Add(3*24*time.Hour))
-	gone := script.generate("contractor", time.Now().Add(90*24*time.Hour))
-	script.call(http.MethodPatch, "/v2/orgs/acme/access-tokens/"+gone.ID, map[string]any{"is_active": false}, http.StatusOK, nil)
-	ended := time.Now().Add(1500 * time.Millisecond)
-	script.generate("migration", ended)
-	script.call(http.MethodPost, "/v2/orgs/acme/access-tokens", map[string]any{
-		"label": "production cluster", "description": "Pulls on every node of the cluster in Frankfurt. Ask Bob.",
-		"resources": []any{
-			map[string]any{"type": "TYPE_REPO", "path": "acme/api", "scopes": []string{"scope-image-pull"}},
-			map[string]any{"type": "TYPE_REPO", "path": "acme/a-repository-with-a-name-that-is-quite-long/and-a-second-part", "scopes": []string{"scope-image-pull", "scope-image-push"}},
-		},
-	}, http.StatusCreated, nil)
-	script.call(http.MethodPatch, "/v2/orgs/acme/access-tokens/"+build.ID, map[string]any{"label": "build server"}, http.StatusOK, nil)
-	s.add(t, "bob", "--owns", "acme")
-	within(t, patience, "the expiry and the record of use", func() bool {
-		var now made
-		script.call(http.MethodGet, "/v2/orgs/acme/access-tokens/"+build.ID, nil, http.StatusOK, &now)
-		return now.LastUsed != "" && time.Now().After(ended)
-	})
-	return s, "/orgs/acme/tokens/" + build.ID
-}
-
 // visitAll visits every page there is, also those that say what is wrong.
 func (b *tab) visitAll(used string, look func(name string)) {
 	b.t.Helper()
@@ -164,7 +133,7 @@ func (b *tab) visitAll(used string, look func(name string)) {
 	look("link-spent")
 	b.signIn("alice", b.site.password(b.t))
 	for name, path := range map[string]string{
-		"list": "/orgs/acme/tokens", "found": "/orgs/acme/tokens?q=build&sort=label", "nothing-found": "/orgs/acme/tokens?q=zzz",
+		"list": "/orgs/acme/tokens", "found": "/orgs/acme/tokens?q=cluster&sort=label", "nothing-found": "/orgs/acme/tokens?q=zzz",
 		"token": used, "edit": used + "/edit", "deactivate": used + "/deactivate", "delete": used + "/delete",
 		"activity": "/orgs/acme/activity", "organization": "/orgs/acme/organization", "not-found": "/orgs/other/tokens",
 	} {
@@ -272,7 +241,7 @@ func TestPicture(t *testing.T) {
 		s, _ := furnished(t)
 		b := s.tab(t)
 		b.signIn("alice", s.password(t))
-		b.do(chromedp.EmulateViewport(1180, 700))
+		b.do(chromedp.EmulateViewport(1180, 810))
 		must(t, os.WriteFile(readmePicture, ask(b, chromedp.CaptureScreenshot()), 0o644))
 	}
 	picture, err := os.ReadFile(readmePicture)

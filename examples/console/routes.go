@@ -21,7 +21,7 @@ import (
 func (s *server) routes(verbose bool) (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", site.Health(s.verifier))
-	desk, err := newDesk(s.accounts, s.secure(), s.url, s.logger)
+	desk, err := newDesk(s)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +54,8 @@ func (s *server) mountAPI(mux *http.ServeMux) error {
 	api, err := hubapi.New(hubapi.Config{
 		Service: s.service, Log: s.log, Runner: s.runner,
 		Tokens: s.models.tokens, History: s.models.history, LastUsed: s.models.lastUsed,
-		SignIn: s.checkPassword, Keys: []hubapi.Key{hubapi.HMAC(key)}, BaseURL: s.url, Logger: s.logger,
+		SignIn: s.checkPassword, Keys: []hubapi.Key{hubapi.HMAC(key)}, BaseURL: s.url,
+		Rate: s.requests, SignInRate: s.tries, Logger: s.logger,
 	})
 	if err != nil {
 		return err

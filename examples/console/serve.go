@@ -16,6 +16,7 @@ import (
 	"github.com/oatmill/oatmill/examples/internal/site"
 	"github.com/oatmill/oatmill/oat"
 	"github.com/oatmill/oatmill/projection"
+	"github.com/oatmill/oatmill/quota"
 )
 
 // recordInterval is how long uses are summed up. With the usual minute a person who
@@ -39,7 +40,9 @@ type server struct {
 	runner   *projection.Runner
 	models   models
 	images   *site.Images
-	public   []string // repositories
+	public   []string   // repositories
+	requests quota.Rate // of one person to the API
+	tries    quota.Rate // of one address to sign in
 }
 
 // models are the read models that the console and the API show.
@@ -116,6 +119,12 @@ func (p *program) newServer(ctx context.Context, log *sqlitelog.Log, options ser
 			err = errors.Join(err, s.close())
 		}
 	}()
+	if s.requests, err = site.ParseRate("--api-limit", options.apiLimit); err != nil {
+		return s, err
+	}
+	if s.tries, err = site.ParseRate("--sign-in-limit", options.signInLimit); err != nil {
+		return s, err
+	}
 	if s.accounts, err = accounts.Open(ctx, p.accountsFile(), p.now); err != nil {
 		return s, err
 	}

@@ -24,9 +24,6 @@ var signInPage string
 //go:embed signin.css
 var signInStyle []byte
 
-// tries is how often one address may try to sign in.
-func tries() quota.Rate { return quota.Rate{Count: 20, Window: time.Minute} }
-
 // maxSignIn bounds the body of a sign-in form.
 const maxSignIn = 4 << 10
 
@@ -39,16 +36,20 @@ type desk struct {
 	page     *template.Template
 	guard    *http.CrossOriginProtection
 	meter    quota.Meter
+	tries    quota.Rate // of one address
 	now      func() time.Time
 }
 
-func newDesk(a *accounts.Accounts, secure bool, origin string, logger *slog.Logger) (*desk, error) {
+func newDesk(s *server) (*desk, error) {
 	page, err := template.New("sign-in").Parse(signInPage)
 	if err != nil {
 		return nil, err
 	}
-	d := &desk{accounts: a, secure: secure, logger: logger, page: page, guard: http.NewCrossOriginProtection(), now: time.Now}
-	return d, d.guard.AddTrustedOrigin(origin)
+	d := &desk{
+		accounts: s.accounts, secure: s.secure(), logger: s.logger, page: page,
+		guard: http.NewCrossOriginProtection(), tries: s.tries, now: time.Now,
+	}
+	return d, d.guard.AddTrustedOrigin(s.url)
 }
 
 func (d *desk) mount(mux *http.ServeMux) {
@@ -144,7 +145,7 @@ func (d *desk) signIn(w http.ResponseWriter, r *http.Request) {
 // mayTry counts a try against the address it comes from, and answers it itself if there
 // were too many.
 func (d *desk) mayTry(w http.ResponseWriter, r *http.Request, form *signInForm) bool {
-	status, ok := d.meter.Take(peer(r), tries(), d.now())
+	status, ok := d.meter.Take(peer(r), d.tries, d.now())
 	if !ok {
 		wait := int(status.Reset.Sub(d.now())/time.Second) + 1
 		w.Header().Set("Retry-After", fmt.Sprint(wait))

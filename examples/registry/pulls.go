@@ -6,10 +6,9 @@ import (
 	"net/http"
 	"regexp"
 	"strconv"
-	"strings"
 	"time"
 
-	"github.com/oatmill/oatmill/examples/internal/cli"
+	"github.com/oatmill/oatmill/examples/internal/site"
 	"github.com/oatmill/oatmill/oat"
 	"github.com/oatmill/oatmill/oat/registryauth"
 	"github.com/oatmill/oatmill/quota"
@@ -30,7 +29,7 @@ func plansWith(limit string) (quota.Plans, error) {
 	if limit == "" {
 		return plans, nil
 	}
-	rate, err := parseRate(limit)
+	rate, err := site.ParseRate("--pull-limit", limit)
 	if err != nil {
 		return nil, err
 	}
@@ -41,16 +40,6 @@ func plansWith(limit string) (quota.Plans, error) {
 		}
 	}
 	return plans, nil
-}
-
-func parseRate(text string) (quota.Rate, error) {
-	count, window, _ := strings.Cut(text, "/")
-	n, err := strconv.Atoi(count)
-	d, windowErr := time.ParseDuration(window)
-	if err != nil || windowErr != nil || n < 1 || d < time.Second || d%time.Second != 0 {
-		return quota.Rate{}, cli.Usagef("--pull-limit %q: want a number and whole seconds, like 100/6h", text)
-	}
-	return quota.Rate{Count: n, Window: d}, nil
 }
 
 // limit stands between the guard and the registry.

@@ -1,0 +1,260 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/crane"
+)
+
+// process is the server in a process of its own.
+func process(t *testing.T, data string) (*serving, *exec.Cmd) {
+	t.Helper()
+	program, err := os.Executable()
+	must(t, err)
+	cmd := exec.Command(program, "--data", data, "--addr", "127.0.0.1:0")
+	// A process with the race detector would otherwise sleep a second at its end.
+	cmd.Env = append(os.Environ(), asProgram+"=1", "GORACE=atexit_sleep_ms=0")
+	s := &serving{data: data, stdout: newOutput(), stderr: newOutput(), ended: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = s.stdout, s.stderr
+	must(t, cmd.Start())
+	go func() {
+		defer close(s.ended)
+		if err := cmd.Wait(); err != nil {
+			s.code = cmd.ProcessState.ExitCode()
+		}
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // it has ended where a test stopped it
+		<-s.ended
+	})
+	s.began(t)
+	return s, cmd
+}
+
+// TestRestart: SIGTERM stops the server cleanly, and a restart keeps everything: people,
+// sessions, tokens and images; and it prints nothing a second time.
+func TestRestart(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	s, cmd := process(t, data)
+	password := s.password(t)
+	browser := s.client(t)
+	s.post(t, browser, "/sign-in", url.Values{"name": {"alice"}, "password": {password}}).is(t, http.StatusSeeOther)
+	token := s.script(t, "alice", password).generate("kept", time.Time{})
+	must(t, s.push("acme/api:v1", token.Secret))
+	must(t, cmd.Process.Signal(syscall.SIGTERM))
+	select {
+	case <-s.ended:
+	case <-time.After(patience):
+		t.Fatal("the server does not end")
+	}
+	if s.code != 0 || strings.Contains(s.stderr.String(), password) {
+		t.Errorf("the server ended with %d: %s", s.code, s.stderr)
+	}
+
+	again := serveIn(t, data)
+	if again.stdout.String() != "" {
+		t.Errorf("a restart printed %q", again.stdout)
+	}
+	cookies := browser.Jar.Cookies(mustParse(t, s.url))
+	browser.Jar.SetCookies(mustParse(t, again.url), cookies)
+	if page := again.get(t, browser, "/orgs/acme/tokens").is(t, http.StatusOK); !strings.Contains(page.text, "kept") {
+		t.Errorf("the list after a restart: %s", page.text)
+	}
+	if _, err := crane.Digest(again.host+"/acme/api:v1", as(token.Secret)); err != nil {
+		t.Error(err)
+	}
+	again.script(t, "alice", password)
+}
+
+func mustParse(t *testing.T, text string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(text)
+	must(t, err)
+	return u
+}
+
+// TestFirstStart: what is printed can be pasted, and everything is its owner's alone.
+func TestFirstStart(t *testing.T) {
+	s := serve(t)
+	link := s.await(t, s.stdout, linkLine)
+	printed := s.stdout.String()
+	for _, line := range []string{
+		"    " + s.url + link + "\n", "    docker login --username acme " + s.host + "\n", "    docker push " + s.host + "/acme/hello\n",
+		s.url + "/v2/users/login\n", "    PASSWORD=" + s.password(t) + "\n",
+	} {
+		if !strings.Contains(printed, line) {
+			t.Errorf("the first start printed\n%s\nwant %q in it", printed, line)
+		}
+	}
+	if strings.Count(printed, link) != 1 || strings.Contains(s.stderr.String(), link) {
+		t.Errorf("the link is printed more than once:\n%s%s", printed, s.stderr)
+	}
+	for _, name := range []string{"", "accounts.db", "api.key", "keys.json"} {
+		if info, err := os.Stat(filepath.Join(s.data, name)); err != nil || info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%q in the data folder: %v (%v)", name, info.Mode(), err)
+		}
+	}
+}
+
+// TestBothWays: what happens in the console holds for clients and scripts at once, and
+// what they do shows in the console. The API and the registry share /v2/ without a
+// conflict, also for organizations called like its parts.
+func TestBothWays(t *testing.T) {
+	s := serve(t)
+	browser, script := s.client(t), s.script(t, "alice", s.password(t))
+	s.post(t, browser, "/sign-in", url.Values{"name": {"alice"}, "password": {s.password(t)}}).is(t, http.StatusSeeOther)
+	token := script.generate("from a script", time.Time{})
+	page := "/orgs/acme/tokens/" + token.ID
+	if got := s.get(t, browser, page).is(t, http.StatusOK); !strings.Contains(got.text, "from a script") {
+		t.Errorf("the console does not show what a script made: %s", got.text)
+	}
+	must(t, s.push("acme/api:v1", token.Secret))
+	within(t, time.Second, "last used", func() bool {
+		return strings.Contains(s.get(t, browser, page).text, "go-containerregistry")
+	})
+	s.post(t, browser, page+"/deactivate", nil).is(t, http.StatusSeeOther)
+	if err := s.push("acme/api:v2", token.Secret); err == nil {
+		t.Error("a token pushed that was deactivated in the console")
+	}
+	var seen made
+	if script.call(http.MethodGet, "/v2/orgs/acme/access-tokens/"+token.ID, nil, http.StatusOK, &seen); seen.IsActive || seen.LastUsed == "" {
+		t.Errorf("the API shows %+v", seen)
+	}
+	for _, path := range []string{"/v2/orgs/api/tags/list", "/v2/orgs/acme/access-tokens/tags/list", "/v2/auditlogs/acme/manifests/v1", "/v2/"} {
+		answer := s.get(t, http.DefaultClient, path).is(t, http.StatusUnauthorized)
+		if answer.Header.Get("Docker-Distribution-Api-Version") == "" {
+			t.Errorf("%s is not the registry's", path)
+		}
+	}
+	s.get(t, http.DefaultClient, "/v2/openapi.json").is(t, http.StatusOK)
+	s.get(t, http.DefaultClient, "/healthz").is(t, http.StatusOK)
+}
+
+// TestOwnCertificate: with --tls-dev it speaks HTTP/2 with a certificate that is kept, and
+// cookies are bound to the host; docker logs in on loopback.
+func TestOwnCertificate(t *testing.T) {
+	s := serve(t, "--tls-dev")
+	certificate, err := os.ReadFile(filepath.Join(s.data, "dev-cert.pem"))
+	must(t, err)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(certificate)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
+	defer transport.CloseIdleConnections()
+	client := s.client(t)
+	client.Transport = transport
+	answer := s.post(t, client, "/sign-in", url.Values{"name": {"alice"}, "password": {s.password(t)}}).is(t, http.StatusSeeOther)
+	cookie := answer.Header.Get("Set-Cookie")
+	for _, word := range []string{"__Host-oatmill=", "Path=/", "HttpOnly", "Secure", "SameSite=Lax"} {
+		if !strings.Contains(cookie, word) {
+			t.Errorf("the cookie is %q, want %s in it", cookie, word)
+		}
+	}
+	if strings.Contains(cookie, "Domain") || answer.ProtoMajor != 2 {
+		t.Errorf("the cookie is %q, by %s", cookie, answer.Proto)
+	}
+	if list := s.get(t, client, "/orgs/acme/tokens").is(t, http.StatusOK); !strings.Contains(list.text, "Access tokens") {
+		t.Errorf("the list is %s", list.text)
+	}
+	s.stop()
+	again := serveIn(t, s.data, "--tls-dev")
+	if kept, err := os.ReadFile(filepath.Join(again.data, "dev-cert.pem")); err != nil || !bytes.Equal(kept, certificate) {
+		t.Errorf("a restart made another certificate (%v)", err)
+	}
+}
+
+// TestRefusals: what cannot work is refused in one line that says what and why.
+func TestRefusals(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer taken.Close()
+	folder := t.TempDir()
+	file := filepath.Join(folder, "file")
+	must(t, os.WriteFile(file, []byte("no certificate"), 0o600))
+	for _, c := range []struct {
+		args  string
+		code  int
+		words []string
+	}{
+		{"--addr " + taken.Addr().String(), 1, []string{"address already in use", "--addr"}},
+		{"--data " + file, 1, []string{"data folder", file}},
+		{"--addr 0.0.0.0:0", 2, []string{"plain HTTP", "--tls-cert", "--insecure-http"}},
+		{"--addr :0", 2, []string{"plain HTTP"}},
+		{"--tls-cert " + file, 2, []string{"--tls-key"}},
+		{"--tls-cert " + file + " --tls-key " + file, 1, []string{"certificate", file}},
+		{"--tls-dev --url http://hub.example.com", 2, []string{"https"}},
+		{"--url hub.example.com", 2, []string{"--url"}},
+		{"--public-repo acme", 2, []string{"ORG/REPO"}},
+		{"user", 2, []string{"user"}},
+		{"user add", 2, []string{"NAME"}},
+		{"user add bob", 1, []string{"there is nothing in"}},
+		{"nonsense", 2, []string{"nonsense"}},
+	} {
+		args := append([]string{"--data", filepath.Join(folder, "data"), "--addr", "127.0.0.1:0"}, strings.Fields(c.args)...)
+		if strings.HasPrefix(c.args, "user") {
+			args = append([]string{"--data", filepath.Join(t.TempDir(), "none")}, strings.Fields(c.args)...)
+		}
+		refuses(t, args, c.code, c.words)
+	}
+}
+
+func refuses(t *testing.T, args []string, code int, words []string) {
+	t.Helper()
+	ctx, stop := context.WithTimeout(context.Background(), patience)
+	defer stop()
+	var stdout, stderr bytes.Buffer
+	got := run(ctx, args, &stdout, &stderr)
+	line := stderr.String()
+	if got != code || stdout.Len() > 0 || !strings.HasPrefix(line, "console: ") || strings.Count(line, "\n") != 1 {
+		t.Errorf("%q ended with %d and said %q, want %d and one line", args, got, line, code)
+	}
+	for _, word := range words {
+		if !strings.Contains(line, word) {
+			t.Errorf("%q said %q, want %q in it", args, line, word)
+		}
+	}
+}
+
+// TestExpiredCertificate: a certificate whose time is over is refused at the start, and
+// not by every browser afterwards.
+func TestExpiredCertificate(t *testing.T) {
+	certificate, key, err := selfSigned([]string{"localhost"}, time.Now().Add(-devTTL-day))
+	must(t, err)
+	certFile, keyFile := filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
+	must(t, os.WriteFile(certFile, certificate, 0o600))
+	must(t, os.WriteFile(keyFile, key, 0o600))
+	refuses(t, []string{"--data", t.TempDir(), "--addr", "127.0.0.1:0", "--tls-cert", certFile, "--tls-key", keyFile}, 1, []string{certFile, "not now"})
+}
+
+// TestNobodyYet: on a log that others began without alice, the server says how somebody
+// comes to an account.
+func TestNobodyYet(t *testing.T) {
+	s := serve(t)
+	s.command(t, "user", "add", "bob", "--owns", "acme")
+	s.stop()
+	for _, file := range []string{"accounts.db", "accounts.db-wal", "accounts.db-shm"} {
+		if err := os.Remove(filepath.Join(s.data, file)); err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+	}
+	again := serveIn(t, s.data) // alice owns acme, so she is given another account
+	if again.password(t) == s.password(t) {
+		t.Error("the password is the old one")
+	}
+	if help := fmt.Sprint(again.command(t, "--help")); !strings.Contains(help, "/v2/orgs/") {
+		t.Errorf("the help is %s", help)
+	}
+}

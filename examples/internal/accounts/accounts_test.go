@@ -1,0 +1,203 @@
+package accounts_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/oatmill/oatmill/examples/internal/accounts"
+)
+
+// clock is set by hand.
+type clock struct{ at time.Time }
+
+func (c *clock) now() time.Time { return c.at }
+
+func open(t *testing.T) (*accounts.Accounts, *clock, string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "accounts.db")
+	c := &clock{time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
+	a, err := accounts.Open(t.Context(), file, c.now)
+	must(t, err)
+	t.Cleanup(func() { must(t, a.Close()) })
+	return a, c, file
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func add(t *testing.T, a *accounts.Accounts, name string) accounts.Credentials {
+	t.Helper()
+	c, err := a.Add(t.Context(), name)
+	must(t, err)
+	return c
+}
+
+// whose demands that a session is somebody's, or nobody's.
+func whose(t *testing.T, a *accounts.Accounts, session, want string) {
+	t.Helper()
+	name, ok, err := a.User(t.Context(), session)
+	if err != nil || name != want || ok != (want != "") {
+		t.Errorf("the session is %q's (%t, %v), want %q", name, ok, err, want)
+	}
+}
+
+func refused(t *testing.T, what string, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("%s: %v, want %v", what, err, want)
+	}
+}
+
+// TestPassword: a person signs in with their own password alone.
+func TestPassword(t *testing.T) {
+	a, _, _ := open(t)
+	alice, bob := add(t, a, "alice"), add(t, a, "bob")
+	session, err := a.SignIn(t.Context(), "alice", alice.Password, "")
+	must(t, err)
+	whose(t, a, session, "alice")
+	for _, c := range []struct{ name, password string }{
+		{"alice", bob.Password}, {"alice", ""}, {"alice", alice.Password + " "}, {"Alice", alice.Password}, {"mallory", alice.Password}, {"", ""},
+	} {
+		_, err := a.SignIn(t.Context(), c.name, c.password, "")
+		refused(t, c.name+" with "+c.password, err, accounts.ErrRefused)
+	}
+	_, err = a.Add(t.Context(), "alice")
+	refused(t, "adding alice again", err, accounts.ErrExists)
+	_, err = a.SignIn(t.Context(), "alice", alice.Password, "")
+	must(t, err)
+}
+
+// TestUnknownCostsTheSame: a name that nobody has is worked on like one that somebody
+// has. Answering before the hash, which takes a thousandth, fails this.
+func TestUnknownCostsTheSame(t *testing.T) {
+	a, _, _ := open(t)
+	add(t, a, "alice")
+	fastest := func(name string) time.Duration {
+		best := time.Hour
+		for range 5 {
+			began := time.Now()
+			refused(t, name, a.Check(t.Context(), name, "wrong"), accounts.ErrRefused)
+			best = min(best, time.Since(began))
+		}
+		return best
+	}
+	if known, unknown := fastest("alice"), fastest("mallory"); unknown < known/4 {
+		t.Errorf("a known name takes %v and an unknown one %v", known, unknown)
+	}
+}
+
+// TestLink: a link signs in once, whoever comes at the same time, and not after its time.
+// Looking the link up and deleting it in two steps lets several in.
+func TestLink(t *testing.T) {
+	a, c, _ := open(t)
+	alice := add(t, a, "alice")
+	for range 2 { // looking does not use it up
+		if name, ok, err := a.Holder(t.Context(), alice.Link); name != "alice" || !ok || err != nil {
+			t.Fatalf("the link is %q's (%t, %v)", name, ok, err)
+		}
+	}
+	sessions := make(chan string, 8)
+	var all sync.WaitGroup
+	for range cap(sessions) {
+		all.Go(func() {
+			session, err := a.Redeem(t.Context(), alice.Link, "")
+			if err == nil {
+				sessions <- session
+			} else if !errors.Is(err, accounts.ErrRefused) {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if len(sessions) != 1 {
+		t.Fatalf("one link signed in %d times", len(sessions))
+	}
+	whose(t, a, <-sessions, "alice")
+	bob := add(t, a, "bob")
+	c.at = bob.Until
+	_, err := a.Redeem(t.Context(), bob.Link, "")
+	refused(t, "a link whose time is over", err, accounts.ErrRefused)
+}
+
+// TestSession: a session ends by signing out, by its age, and when the same browser signs
+// in again; it never keeps a name that was there before.
+func TestSession(t *testing.T) {
+	a, c, _ := open(t)
+	alice := add(t, a, "alice")
+	first, err := a.Redeem(t.Context(), alice.Link, "planted")
+	must(t, err)
+	whose(t, a, "planted", "")
+	second, err := a.SignIn(t.Context(), "alice", alice.Password, first)
+	must(t, err)
+	whose(t, a, first, "")
+	third, err := a.SignIn(t.Context(), "alice", alice.Password, "")
+	must(t, err)
+	must(t, a.SignOut(t.Context(), second))
+	whose(t, a, second, "")
+	whose(t, a, third, "alice")
+	c.at = c.at.Add(accounts.SessionTTL)
+	whose(t, a, third, "")
+}
+
+// TestReset: whoever had a person's password, link or session has nothing any more.
+func TestReset(t *testing.T) {
+	a, _, _ := open(t)
+	before := add(t, a, "alice")
+	session, err := a.SignIn(t.Context(), "alice", before.Password, "")
+	must(t, err)
+	after, err := a.Reset(t.Context(), "alice")
+	must(t, err)
+	whose(t, a, session, "")
+	refused(t, "the old password", a.Check(t.Context(), "alice", before.Password), accounts.ErrRefused)
+	_, err = a.Redeem(t.Context(), before.Link, "")
+	refused(t, "the old link", err, accounts.ErrRefused)
+	must(t, a.Check(t.Context(), "alice", after.Password))
+	_, err = a.Reset(t.Context(), "mallory")
+	refused(t, "a reset of nobody", err, accounts.ErrNobody)
+}
+
+// TestNothingThatOpensIsKept: the files hold no password, no link and no session.
+func TestNothingThatOpensIsKept(t *testing.T) {
+	a, _, file := open(t)
+	alice := add(t, a, "alice")
+	session, err := a.SignIn(t.Context(), "alice", alice.Password, "")
+	must(t, err)
+	files, err := filepath.Glob(file + "*")
+	must(t, err)
+	for _, name := range files {
+		info, err := os.Stat(name)
+		must(t, err)
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s is %v", name, info.Mode())
+		}
+		content, err := os.ReadFile(name)
+		must(t, err)
+		for _, opens := range []string{alice.Password, alice.Link, session} {
+			if strings.Contains(string(content), opens) {
+				t.Errorf("%s holds something that opens", name)
+			}
+		}
+		if name == file+"-wal" && !strings.Contains(string(content), "$argon2id$v=19$m=19456,t=2,p=1$") {
+			t.Errorf("%s holds no hash as it should", name)
+		}
+	}
+}
+
+// TestFileOfOthers: a file that others may read is refused.
+func TestFileOfOthers(t *testing.T) {
+	_, _, file := open(t)
+	must(t, os.Chmod(file, 0o644))
+	_, err := accounts.Open(t.Context(), file, time.Now)
+	if err == nil || !strings.Contains(err.Error(), file) {
+		t.Errorf("opening it: %v, want an error that names %s", err, file)
+	}
+}
