@@ -78,7 +78,7 @@ func TestSiegePlayer(t *testing.T) {
 		stop()
 	}()
 	err = invariants.Player{
-		Log: log, Name: b.Name, Seed: b.Seed, Journal: journal,
+		Log: log, Name: b.Name, Seed: b.Seed, Journal: journal, Pace: 5 * time.Millisecond,
 		Settle: func() {
 			fmt.Println("settled")
 			_, _ = in.ReadString('\n')

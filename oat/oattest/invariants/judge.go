@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/oat"
 	"github.com/oatmill/oatmill/projection"
 	"github.com/oatmill/oatmill/quota"
 )
@@ -168,11 +169,23 @@ func (j *judge) problem(c *call, e *entry) string {
 	case e.Outcome == outcomeFailed:
 		return ""
 	}
-	refusal := reasons()[e.Reason]
-	if refusal == quota.ErrExceeded {
-		refusal = &quota.ExceededError{Count: e.Count, Limit: e.Limit}
+	return j.someMoment(c, func(_ state, v verdict) string { return v.permitsRefusal(e.refusal()) })
+}
+
+// refusal is the error that the player was told.
+func (e *entry) refusal() error {
+	switch reason := reasons()[e.Reason]; reason {
+	case quota.ErrExceeded:
+		return &quota.ExceededError{Count: e.Count, Limit: e.Limit}
+	case oat.ErrInvalid:
+		var problems oat.ValidationErrors
+		for _, field := range e.Fields {
+			problems = append(problems, &oat.ValidationError{Field: field})
+		}
+		return problems
+	default:
+		return reason
 	}
-	return j.someMoment(c, func(_ state, v verdict) string { return v.permitsRefusal(refusal) })
 }
 
 // returned says how the returned token is not the one of the state, "" when it is.

@@ -32,6 +32,9 @@ type Player struct {
 	// Journal takes a line of JSON before and after each command. A player may be killed
 	// at any moment; a last line that is cut short is no harm. Required.
 	Journal io.Writer
+	// Pace is how long each goroutine rests between two commands, so that the machine has
+	// time for servers and other players. 0 means not at all.
+	Pace time.Duration
 	// Goroutines is how many commands it gives at the same time. 0 means 4.
 	Goroutines int
 	// Patience is how long it waits for one command, and in the end for the log to answer
@@ -58,6 +61,7 @@ type entry struct {
 	End     time.Time     `json:"end,omitzero"`
 	Outcome string        `json:"outcome,omitempty"`
 	Reason  int           `json:"reason,omitempty"` // index of the refusal among reasons
+	Fields  []string      `json:"fields,omitempty"` // of a refusal as invalid
 	Count   int           `json:"count,omitempty"`
 	Limit   int           `json:"limit,omitempty"`
 	Error   string        `json:"error,omitempty"`
@@ -146,6 +150,7 @@ func (p *player) rage(ctx context.Context) error {
 			}
 			for ctx.Err() == nil {
 				p.turn(random)
+				time.Sleep(p.Pace)
 			}
 		})
 	}
@@ -243,6 +248,12 @@ func (e *entry) tell(c *call) {
 		var exceeded *quota.ExceededError
 		if errors.As(c.err, &exceeded) {
 			e.Count, e.Limit = exceeded.Count, exceeded.Limit
+		}
+		var problems oat.ValidationErrors
+		if errors.As(c.err, &problems) {
+			for _, problem := range problems {
+				e.Fields = append(e.Fields, problem.Field)
+			}
 		}
 	default:
 		e.Outcome = outcomeFailed
