@@ -241,13 +241,13 @@ func TestPicture(t *testing.T) {
 		s, _ := furnished(t)
 		b := s.tab(t)
 		b.signIn("alice", s.password(t))
-		b.do(chromedp.EmulateViewport(1180, 810))
+		b.do(chromedp.EmulateViewport(1280, 860))
 		must(t, os.WriteFile(readmePicture, ask(b, chromedp.CaptureScreenshot()), 0o644))
 	}
 	picture, err := os.ReadFile(readmePicture)
 	must(t, err)
 	config, err := png.DecodeConfig(bytes.NewReader(picture))
-	if err != nil || config.Width != 1180 || len(picture) >= 150<<10 {
+	if err != nil || config.Width != 1280 || len(picture) >= 150<<10 {
 		t.Errorf("the picture is %+v with %d bytes (%v); OATMILL_README_PICTURE=1 makes it anew", config, len(picture), err)
 	}
 }
