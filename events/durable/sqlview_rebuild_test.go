@@ -74,9 +74,10 @@ func nextTables(t testing.TB, h viewHost, db *sql.DB, cfg sqlview.Config) (names
 // at every moment the reader sees the rows of exactly the position it sees, and none goes
 // back. To see it fail, let View.take not follow the live set.
 func testViewRebuildBesideLive(t *testing.T, h viewHost) {
-	w := randomViewWorld(t, 3, 3000)
+	w := randomViewWorld(t, 3, h.size(3000))
+	half := len(w.Records) / 2
 	_, records := logOf(t, w.Records)
-	log, _ := logOf(t, w.Records[:1500])
+	log, _ := logOf(t, w.Records[:half])
 	cfg := h.fresh(t)
 	v := openView(t, h.open(t), cfg)
 	stop := watch(t, h.open(t), cfg, expected(records))
@@ -94,7 +95,7 @@ func testViewRebuildBesideLive(t *testing.T, h viewHost) {
 		})
 	}
 	writing.Go(func() {
-		for batch := range slices.Chunk(w.Records[1500:], 50) {
+		for batch := range slices.Chunk(w.Records[half:], 50) {
 			appendAll(t, log, batch)
 			if err := waitUntil(ctx, v, must(log.End(ctx))-200); err != nil { // not much faster than it is read
 				t.Error(err)
