@@ -465,6 +465,7 @@ func testViewServerCrashes(t *testing.T, h viewHost) {
 		noError(t, h.server.Kill())
 		noError(t, h.server.Restart(t.Context()))
 		db.SetMaxIdleConns(0) // the connections that were lost are no error to stop at
+		db.SetMaxIdleConns(8)
 	})
 	if err == nil || !strings.Contains(err.Error(), "begin again") || errors.Is(err, events.ErrDamaged) {
 		t.Fatalf("%v, want that the rebuild must begin again", err)
