@@ -148,7 +148,7 @@
 //
 // Runners go on meanwhile. They wait while the last transaction lasts; afterwards they find the
 // position where it left it, never behind the one they had brought it to. With 10,000 tokens that
-// transaction took 0.1 to 0.2 seconds on a machine with two cores, and it grows with them; the benchmark
+// transaction took 0.1 to 0.3 seconds on a machine with two cores, and it grows with them; the benchmark
 // SQLView beside the logs measures it, and how many records a second a rebuild makes.
 //
 // What an interrupted rebuild leaves is not used again. The next one removes it first.
