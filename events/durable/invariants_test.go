@@ -1,10 +1,19 @@
 package durable_test
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/natslog"
+	"github.com/oatmill/oatmill/events/durable/pglog"
 	"github.com/oatmill/oatmill/events/durable/sqlitelog"
 	"github.com/oatmill/oatmill/oat/oattest/invariants"
 )
@@ -30,4 +39,62 @@ func TestInvariantsSQLite(t *testing.T) {
 		Second: again,
 		Slow:   true,
 	})
+}
+
+// TestInvariantsPostgres does so on PostgreSQL. [TestSiegePostgres] does while the server is
+// killed.
+func TestInvariantsPostgres(t *testing.T) {
+	url := startPostgres(t)
+	holdInvariants(t, func(ctx context.Context, name string) (closingLog, error) {
+		return pglog.Open(ctx, url, pglog.Config{Schema: name})
+	}, func(name string) error { return dropSchema(url, name) })
+}
+
+// TestInvariantsJetStream does so on three nodes. [TestSiegeJetStream] does while they are
+// killed and cut off.
+func TestInvariantsJetStream(t *testing.T) {
+	url := startJetStream(t)
+	holdInvariants(t, func(ctx context.Context, name string) (closingLog, error) {
+		return natslog.Open(ctx, url, natslog.Config{Stream: name})
+	}, func(string) error { return nil }) // the servers are the test's own
+}
+
+// dropSchema leaves nothing behind on a server that may be somebody else's.
+func dropSchema(url, schema string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, "DROP SCHEMA IF EXISTS "+schema+" CASCADE")
+	return errors.Join(err, conn.Close(ctx))
+}
+
+// holdInvariants gives every log of the suite a name of its own on one server.
+func holdInvariants(t *testing.T, openAt func(ctx context.Context, name string) (closingLog, error), drop func(name string) error) {
+	logs := 0
+	name := func() string { return fmt.Sprintf("oatmill_invariants_%d_%d", os.Getpid(), logs) }
+	open := func(t testing.TB, _ events.Log) events.Log {
+		log, err := openAt(t.Context(), name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return log
+	}
+	invariants.Run(t, invariants.Harness{
+		Open: func(t testing.TB) events.Log {
+			if err := drop(name()); err != nil { // the one before, which is closed
+				t.Fatal(err)
+			}
+			logs++
+			return open(t, nil)
+		},
+		Reopen: open,
+		Second: open,
+		Slow:   true,
+	})
+	if err := drop(name()); err != nil {
+		t.Error(err)
+	}
 }
