@@ -226,17 +226,23 @@ func (a answer) is(t testing.TB, status int) answer {
 type scripted struct {
 	*serving
 	t      testing.TB
+	client *http.Client
 	bearer string
 }
 
 // script signs somebody in to the API.
 func (s *serving) script(t testing.TB, name, password string) *scripted {
 	t.Helper()
-	c := &scripted{serving: s, t: t}
+	c := &scripted{serving: s, t: t, client: http.DefaultClient}
+	c.signIn(name, password)
+	return c
+}
+
+func (c *scripted) signIn(name, password string) {
+	c.t.Helper()
 	var reply struct{ Token string }
 	c.call(http.MethodPost, "/v2/users/login", map[string]string{"username": name, "password": password}, http.StatusOK, &reply)
 	c.bearer = reply.Token
-	return c
 }
 
 // call sends one request to the API and reads the answer.
@@ -248,7 +254,7 @@ func (c *scripted) call(method, path string, body any, status int, into any) {
 	must(c.t, err)
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Authorization", "Bearer "+c.bearer)
-	got := send(c.t, http.DefaultClient, request).is(c.t, status)
+	got := send(c.t, c.client, request).is(c.t, status)
 	if into != nil {
 		must(c.t, json.Unmarshal([]byte(got.text), into))
 	}

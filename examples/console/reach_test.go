@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -93,8 +94,7 @@ func (b *tab) accessible(script, name string) {
 		b.dark(dark)
 		shade := map[bool]string{false: "light", true: "dark"}[dark]
 		b.shot(name + "-" + shade)
-		found := eval[[]violation](b, script+"; axe.run(document, {resultTypes: ['violations']}).then(result => result.violations)")
-		for _, v := range found {
+		for _, v := range b.violations(script) {
 			details, _ := json.Marshal(v.Nodes) // for a message
 			b.t.Errorf("%s (%s, %s): %s: %s: %s", b.path(), name, shade, v.ID, v.Help, details)
 		}
@@ -102,22 +102,38 @@ func (b *tab) accessible(script, name string) {
 	b.dark(false)
 }
 
-// fits demands that the page does not scroll sideways, and that all that can be used is
-// within its width and large enough for a finger.
+func (b *tab) violations(script string) []violation {
+	b.t.Helper()
+	return eval[[]violation](b, script+"; axe.run(document, {resultTypes: ['violations']}).then(result => result.violations)")
+}
+
+// fits demands that the page fits a telephone.
 func (b *tab) fits(name string) {
 	b.t.Helper()
-	if wide := eval[int](b, "document.documentElement.scrollWidth"); wide > 360 {
+	if wide := b.width(); wide > 360 {
 		b.t.Errorf("%s (%s) is %d wide", b.path(), name, wide)
 	}
-	outside := eval[[]string](b, `[...document.querySelectorAll('a, button, input:not([type=hidden]), select, textarea, summary')]
+	if outside := b.outside(); len(outside) > 0 {
+		b.t.Errorf("%s (%s) has out of reach: %q", b.path(), name, outside)
+	}
+	b.shot(name + "-360")
+}
+
+// width is how wide the page is, what has to be scrolled to included.
+func (b *tab) width() int {
+	b.t.Helper()
+	return eval[int](b, "document.documentElement.scrollWidth")
+}
+
+// outside is what can be used but does not lie within the page, or is too low for a
+// finger.
+func (b *tab) outside() []string {
+	b.t.Helper()
+	return eval[[]string](b, `[...document.querySelectorAll('a, button, input:not([type=hidden]), select, textarea, summary')]
 		.filter(e => e.checkVisibility() && !e.closest('.unseen, .skip'))
 		.map(e => [e, e.getBoundingClientRect()])
 		.filter(([e, r]) => r.width > 0 && (r.left < 0 || r.right > 360.5 || r.height < 16))
 		.map(([e, r]) => (e.id || e.className || e.tagName) + ' ' + JSON.stringify(r))`)
-	if len(outside) > 0 {
-		b.t.Errorf("%s (%s) has out of reach: %q", b.path(), name, outside)
-	}
-	b.shot(name + "-360")
 }
 
 // visitAll visits every page there is, also those that say what is wrong.
@@ -164,6 +180,13 @@ func TestAccessible(t *testing.T) {
 	s, used := furnished(t)
 	b := s.tab(t)
 	b.visitAll(used, func(name string) { b.accessible(script, name) })
+
+	// What is planted, is found.
+	eval[chromedp.Void](b, "document.querySelector('label[for=label]').remove()")
+	found := b.violations(script)
+	if !slices.ContainsFunc(found, func(v violation) bool { return v.ID == "label" }) {
+		t.Errorf("of a field without a label axe says %+v", found)
+	}
 }
 
 // TestNarrow: everything can be reached on a telephone.
@@ -172,6 +195,12 @@ func TestNarrow(t *testing.T) {
 	b := s.tab(t)
 	b.narrow()
 	b.visitAll(used, b.fits)
+
+	// What is planted, is found.
+	eval[chromedp.Void](b, "{ const field = document.querySelector('#label'); field.style.marginLeft = '300px'; field.style.minWidth = '200px' }")
+	if b.width() <= 360 || len(b.outside()) == 0 {
+		t.Errorf("a field that sticks out is not seen: the page is %d wide, and out of reach is %q", b.width(), b.outside())
+	}
 }
 
 // TestNoScripts goes the whole way with scripts turned off.

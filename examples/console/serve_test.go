@@ -111,8 +111,9 @@ func TestFirstStart(t *testing.T) {
 }
 
 // TestBothWays: what happens in the console holds for clients and scripts at once, and
-// what they do shows in the console. The API and the registry share /v2/ without a
-// conflict, also for organizations called like its parts.
+// what they do shows in the console, each use within a second: a recordInterval of a
+// minute shows the first one only. The API and the registry share /v2/ without a conflict,
+// also for organizations called like its parts, which api.Mount(mux) does not.
 func TestBothWays(t *testing.T) {
 	s := serve(t)
 	browser, script := s.client(t), s.script(t, "alice", s.password(t))
@@ -125,6 +126,16 @@ func TestBothWays(t *testing.T) {
 	must(t, s.push("acme/api:v1", token.Secret))
 	within(t, time.Second, "last used", func() bool {
 		return strings.Contains(s.get(t, browser, page).text, "go-containerregistry")
+	})
+	pulled := time.Now()
+	if _, err := crane.Digest(s.host+"/acme/api:v1", as(token.Secret)); err != nil {
+		t.Fatal(err)
+	}
+	within(t, time.Second, "last used again", func() bool {
+		var seen made
+		script.call(http.MethodGet, "/v2/orgs/acme/access-tokens/"+token.ID, nil, http.StatusOK, &seen)
+		last, err := time.Parse(time.RFC3339Nano, seen.LastUsed)
+		return err == nil && last.After(pulled)
 	})
 	s.post(t, browser, page+"/deactivate", nil).is(t, http.StatusSeeOther)
 	if err := s.push("acme/api:v2", token.Secret); err == nil {
@@ -145,8 +156,9 @@ func TestBothWays(t *testing.T) {
 }
 
 // TestOwnCertificate: with --tls-dev it speaks HTTP/2 with a certificate that is kept, and
-// cookies are bound to the host; docker logs in on loopback.
+// cookies are bound to the host; docker logs in to it, on loopback.
 func TestOwnCertificate(t *testing.T) {
+	d := newDocker(t)
 	s := serve(t, "--tls-dev")
 	certificate, err := os.ReadFile(filepath.Join(s.data, "dev-cert.pem"))
 	must(t, err)
@@ -168,6 +180,12 @@ func TestOwnCertificate(t *testing.T) {
 	}
 	if list := s.get(t, client, "/orgs/acme/tokens").is(t, http.StatusOK); !strings.Contains(list.text, "Access tokens") {
 		t.Errorf("the list is %s", list.text)
+	}
+	script := scripted{serving: s, t: t, client: client}
+	script.signIn("alice", s.password(t))
+	token := script.generate("laptop", time.Time{})
+	if out, ok := d.paste("docker login --username acme "+s.host, token.Secret); !ok {
+		t.Errorf("docker login: %s", out)
 	}
 	s.stop()
 	again := serveIn(t, s.data, "--tls-dev")

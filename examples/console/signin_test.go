@@ -33,7 +33,7 @@ func TestSignInLink(t *testing.T) {
 }
 
 // TestSignIn: wrong names and wrong passwords are answered alike, and after signing in
-// nobody is led to another site.
+// nobody is led to another site, as they are when local returns what it is given.
 func TestSignIn(t *testing.T) {
 	s := serve(t)
 	wrong := s.post(t, s.client(t), "/sign-in", url.Values{"name": {"alice"}, "password": {"x"}}).is(t, http.StatusUnauthorized)

@@ -77,7 +77,7 @@ func TestPassword(t *testing.T) {
 }
 
 // TestUnknownCostsTheSame: a name that nobody has is worked on like one that somebody
-// has. Answering before the hash, which takes a thousandth, fails this.
+// has. Returning ErrRefused in Check where there is no row takes a thousandth.
 func TestUnknownCostsTheSame(t *testing.T) {
 	a, _, _ := open(t)
 	add(t, a, "alice")
@@ -96,7 +96,7 @@ func TestUnknownCostsTheSame(t *testing.T) {
 }
 
 // TestLink: a link signs in once, whoever comes at the same time, and not after its time.
-// Looking the link up and deleting it in two steps lets several in.
+// SELECT in place of DELETE in Redeem lets all of them in.
 func TestLink(t *testing.T) {
 	a, c, _ := open(t)
 	alice := add(t, a, "alice")
@@ -129,7 +129,8 @@ func TestLink(t *testing.T) {
 }
 
 // TestSession: a session ends by signing out, by its age, and when the same browser signs
-// in again; it never keeps a name that was there before.
+// in again; it never keeps a name that was there before. Without "OR digest = ?" in begin
+// the first session goes on.
 func TestSession(t *testing.T) {
 	a, c, _ := open(t)
 	alice := add(t, a, "alice")
