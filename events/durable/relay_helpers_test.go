@@ -233,26 +233,26 @@ func (i *inbox) all() []events.Recorded {
 	return slices.Clone(i.seen)
 }
 
-func (i *inbox) positions() (all []events.Position) {
-	for _, r := range i.all() {
+func positions(records []events.Recorded) (all []events.Position) {
+	for _, r := range records {
 		all = append(all, r.Position)
 	}
 	return all
 }
 
-// wait returns when all these positions, and at least count records, have come.
-func (i *inbox) wait(t *testing.T, count int, positions ...events.Position) {
+// wait returns when all that is wanted, and at least count records, have come.
+func (i *inbox) wait(t *testing.T, count int, want ...events.Position) {
 	t.Helper()
 	late := time.After(patience)
 	for {
-		seen := i.positions()
-		if len(seen) >= count && !slices.ContainsFunc(positions, func(p events.Position) bool { return !slices.Contains(seen, p) }) {
+		seen := positions(i.all())
+		if len(seen) >= count && !slices.ContainsFunc(want, func(p events.Position) bool { return !slices.Contains(seen, p) }) {
 			return
 		}
 		select {
 		case <-i.more:
 		case <-late:
-			t.Fatalf("saw %d, want %d of them and %d", seen, count, positions)
+			t.Fatalf("saw %d, want %d of them and %d", seen, count, want)
 		}
 	}
 }
@@ -353,4 +353,3 @@ func shut(t *testing.T, c interface{ Close() error }) {
 
 // quiet is where Watermill logs to.
 func quiet() watermill.LoggerAdapter { return watermill.NopLogger{} }
-
