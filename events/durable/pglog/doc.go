@@ -53,8 +53,28 @@
 // [Log.AppendTx] appends in a transaction of the host's, so that its rows and the records are
 // there together or not at all. From then until that transaction ends it has the counter's
 // lock, and every other append, in all processes, waits: commit soon. [Log.Tx] is the log
-// inside such a transaction, for code that takes an [events.Log]. [Log.SaveCheckpointTx] saves
-// a reader's position in the transaction of its effect.
+// inside such a transaction, for code that takes an [events.Log].
+//
+// [Log.SaveCheckpointTx] saves a reader's position in the transaction of its effect. However
+// often a record is delivered, its effect is then there once:
+//
+//	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+//		advanced, err := log.SaveCheckpointTx(ctx, tx, "group/mailer/organization", r.Position)
+//		if err != nil || !advanced {
+//			return err // nil when the effect is there already
+//		}
+//		_, err = tx.Exec(ctx, "INSERT INTO mail (recipient) VALUES ($1)", r.Actor)
+//		return err
+//	})
+//
+// The position comes first, so that of two who deal with the same record the second waits
+// until it knows. After an error the record must come again, also after one that leaves open
+// whether the commit came through: a handler returns it, and its message is nacked. The name
+// is the one under which a Subscriber of package relay keeps the position of group mailer at
+// topic organization. Under that name a restart begins behind the last effect; under one of
+// its own a handler is delivered a few records more, and leaves them be. A reader that takes
+// its records in another order than the log's cannot do it like this: a position stands for
+// everything before it.
 //
 // # Waking
 //
