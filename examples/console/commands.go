@@ -40,6 +40,9 @@ owner alice; a link that signs her in once, and her password, are printed once.
   /v2/…              the registry, with its token endpoint /token
   /jwks.json         the keys of registry tokens, and /healthz
 
+Browsers warn of the certificate that --tls-dev makes. Docker takes it on the loopback
+address; on other machines put it in /etc/docker/certs.d/HOST:PORT/ca.crt.
+
 Exit codes: 0 done, 1 refused by a rule or not possible, 2 wrong usage.`,
 		Example: `  console
   console --addr 127.0.0.1:8443 --tls-dev
@@ -145,7 +148,10 @@ func (p *program) userReset() *cobra.Command {
 	return &cobra.Command{
 		Use:   "reset NAME",
 		Short: "Make a new sign-in link and password, and end the person's sessions",
-		Args:  cli.Arguments("NAME"),
+		Long: `Make a new sign-in link and password for a person. What they had does not open any
+more, and where they are signed in they are not. A script that has signed in to the API
+stays so until its token ends, for ten minutes at most.`,
+		Args: cli.Arguments("NAME"),
 		RunE: cli.Does(func(ctx context.Context, args []string) error {
 			return p.withAccounts(ctx, func(a *accounts.Accounts) error {
 				credentials, err := a.Reset(ctx, args[0])
@@ -170,6 +176,9 @@ func (p *program) withAccounts(ctx context.Context, do func(*accounts.Accounts) 
 
 func (p *program) accountsFile() string { return p.folder().File("accounts.db") }
 
+// urlFile is where a server leaves its address for the other commands.
+func (p *program) urlFile() string { return p.folder().File("url") }
+
 // own makes somebody an owner. Without an organization it does nothing.
 func (p *program) own(ctx context.Context, name, organization string) error {
 	if organization == "" {
@@ -184,13 +193,17 @@ func (p *program) own(ctx context.Context, name, organization string) error {
 	})
 }
 
-// handOver prints what a person is given. The path of the link goes behind the address
-// the server says it serves.
+// handOver prints what a person is given. The link begins with the address under which
+// the folder was served at last.
 func (p *program) handOver(c accounts.Credentials, err error) error {
 	if err != nil {
 		return err
 	}
+	base, err := os.ReadFile(p.urlFile())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	_, err = fmt.Fprintf(p.stdout, "%s signs in once, until %s, at\n\n    %s\n\nor with this password, which is shown this once:\n\n    %s\n",
-		c.Name, c.Until.Local().Format("15:04"), linkPath(c.Link), c.Password)
+		c.Name, c.Until.Local().Format("15:04"), string(base)+linkPath(c.Link), c.Password)
 	return err
 }

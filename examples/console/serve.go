@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"time"
 
@@ -84,6 +85,9 @@ func (p *program) serve(ctx context.Context, options serveOptions) error {
 // run serves, once the first start has done what it has to.
 func (p *program) run(ctx context.Context, s *server, listener net.Listener, config *tls.Config, options serveOptions) error {
 	handler, err := s.routes(options.verbose)
+	if err == nil {
+		err = os.WriteFile(p.urlFile(), []byte(s.url), 0o600)
+	}
 	if err == nil {
 		err = p.firstStart(ctx, s)
 	}

@@ -94,6 +94,9 @@ func TestReset(t *testing.T) {
 	browser := s.client(t)
 	s.post(t, browser, "/sign-in", url.Values{"name": {"alice"}, "password": {s.password(t)}}).is(t, http.StatusSeeOther)
 	renewed := s.command(t, "user", "reset", "alice")
+	if !strings.Contains(renewed, "    "+s.url+"/sign-in/once/") {
+		t.Errorf("a reset prints %q, want a link that can be pasted", renewed)
+	}
 	s.get(t, browser, "/orgs/acme/tokens").is(t, http.StatusSeeOther)
 	s.post(t, browser, linkLine.FindString(renewed), nil).is(t, http.StatusSeeOther)
 	s.get(t, browser, "/orgs/acme/tokens").is(t, http.StatusOK)

@@ -82,11 +82,13 @@ const maxSuggestions = 20
 func (f Folder) Repositories(ctx context.Context, organization, query string) (names []string, err error) {
 	root := filepath.Join(f.Images(), "docker", "registry", "v2", "repositories")
 	err = filepath.WalkDir(filepath.Join(root, organization), func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
-		}
-		if !entry.IsDir() || entry.Name() != "_manifests" {
+		case !entry.IsDir() || !strings.HasPrefix(entry.Name(), "_"):
 			return ctx.Err()
+		case entry.Name() != "_manifests":
+			return fs.SkipDir // the registry's own, and most of what there is
 		}
 		relative, err := filepath.Rel(root, filepath.Dir(path))
 		if name := filepath.ToSlash(relative); err == nil && strings.Contains(name, query) {
