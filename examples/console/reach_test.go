@@ -136,7 +136,8 @@ func (b *tab) outside() []string {
 		.map(([e, r]) => (e.id || e.className || e.tagName) + ' ' + JSON.stringify(r))`)
 }
 
-// visitAll visits every page there is, also those that say what is wrong.
+// visitAll visits every page there is, also those that say what is wrong, and ends at the
+// form for a token.
 func (b *tab) visitAll(used string, look func(name string)) {
 	b.t.Helper()
 	b.open("/")
@@ -147,6 +148,8 @@ func (b *tab) visitAll(used string, look func(name string)) {
 	look("sign-in-wrong")
 	b.open("/sign-in/once/SPENT")
 	look("link-spent")
+	b.open(b.site.await(b.t, b.site.stdout, linkLine))
+	look("link")
 	b.signIn("alice", b.site.password(b.t))
 	for name, path := range map[string]string{
 		"list": "/orgs/acme/tokens", "found": "/orgs/acme/tokens?q=cluster&sort=label", "nothing-found": "/orgs/acme/tokens?q=zzz",
@@ -172,6 +175,36 @@ func (b *tab) visitAll(used string, look func(name string)) {
 	look("secret")
 	b.lead(chromedp.Reload())
 	look("sent-twice")
+	b.interrupted(used, look)
+}
+
+// interrupted visits the pages that come up when others are at work as well.
+func (b *tab) interrupted(used string, look func(name string)) {
+	b.t.Helper()
+	other := b.second()
+	b.open(used + "/edit")
+	other.open(used + "/edit")
+	other.fill("#label", "all clusters")
+	other.click("#submit")
+	b.fill("#description", "typed at the same time")
+	b.click("#submit")
+	look("changed")
+
+	script := b.site.script(b.t, "alice", b.site.password(b.t))
+	for i := range 3 {
+		script.generate(fmt.Sprintf("filling %d", i+1), time.Time{})
+	}
+	b.open("/orgs/acme/tokens")
+	look("limit")
+	b.open("/orgs/acme/tokens/new")
+	look("limit-form")
+
+	b.open(used + "/edit")
+	other.click("#sign-out")
+	b.click("#submit")
+	look("session-over")
+	b.signIn("alice", b.site.password(b.t))
+	b.open("/orgs/acme/tokens/new")
 }
 
 // TestAccessible: axe finds no violation on any page.
