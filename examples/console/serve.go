@@ -64,16 +64,17 @@ func (p *program) serve(ctx context.Context, options serveOptions) error {
 	if err := options.check(); err != nil {
 		return err
 	}
+	// The address comes first: where another server has it, nothing is touched.
+	listener, err := listen(options)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
 	return p.folder().WithLog(ctx, func(log *sqlitelog.Log) error {
 		config, err := p.tlsConfig(options)
 		if err != nil {
 			return err
 		}
-		listener, err := listen(options)
-		if err != nil {
-			return err
-		}
-		defer listener.Close()
 		s, err := p.newServer(ctx, log, options, site.BaseURL(options.url, options.scheme(), listener.Addr()))
 		if err != nil {
 			return err

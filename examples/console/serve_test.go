@@ -246,6 +246,15 @@ func refuses(t *testing.T, args []string, code int, words []string) {
 	}
 }
 
+// TestTaken: where another server has the address, nothing is touched.
+func TestTaken(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	refuses(t, []string{"--data", data, "--addr", serve(t).host}, 1, []string{"address already in use"})
+	if _, err := os.Stat(data); !os.IsNotExist(err) {
+		t.Errorf("the data folder was made: %v", err)
+	}
+}
+
 // TestExpiredCertificate: a certificate whose time is over is refused at the start, and
 // not by every browser afterwards.
 func TestExpiredCertificate(t *testing.T) {
