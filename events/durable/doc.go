@@ -50,3 +50,4 @@
 //
 // While the log cannot be reached, no command is carried out; verifiers answer for another
 // oat.DefaultMaxStaleness and then refuse everyone.
+package durable
