@@ -56,6 +56,12 @@
 // configure such a publisher to wait for the broker. What a broker makes of the
 // order afterwards is the broker's: with Kafka, partition by stream.
 //
+// With watermill-nats on JetStream, make the consumer beforehand, with MaxAckPending 1 and
+// a deliver group, and subscribe with nats.ManualAck. Without ManualAck the client acks what
+// a Router that stops has not dealt with, which is lost then; with more than one message
+// pending, later ones overtake one that comes again. Have Watermill's PoisonQueue leave out
+// context.Canceled, or it takes what a stop has interrupted.
+//
 // A Subscriber has delivered a message when it was acked. A nacked message comes
 // again after [SubscriberConfig.NackDelay], and nothing overtakes it: a message that
 // always fails blocks its group at that topic, and no other group. To let the rest

@@ -43,9 +43,6 @@ func (s *server) mountConsole(mux *http.ServeMux, desk *desk) error {
 	return nil
 }
 
-// mountAPI names the addresses of the API one by one. Handler.Mount would take all of
-// /v2/orgs/ and /v2/auditlogs/, and with it the images of organizations that are called
-// so.
 func (s *server) mountAPI(mux *http.ServeMux) error {
 	key, err := apiKey(s.data.File("api.key"))
 	if err != nil {
@@ -60,12 +57,7 @@ func (s *server) mountAPI(mux *http.ServeMux) error {
 	if err != nil {
 		return err
 	}
-	for _, pattern := range []string{
-		"/v2/auth/token", "/v2/users/login", "/v2/users/login/{$}", "/v2/openapi.json", "/v2/auditlogs/{org}",
-		"/v2/orgs/{org}/access-tokens", "/v2/orgs/{org}/access-tokens/{id}",
-	} {
-		mux.Handle(pattern, api)
-	}
+	api.Mount(mux)
 	return nil
 }
 

@@ -113,7 +113,8 @@ func TestFirstStart(t *testing.T) {
 // TestBothWays: what happens in the console holds for clients and scripts at once, and
 // what they do shows in the console, each use within a second: a recordInterval of a
 // minute shows the first one only. The API and the registry share /v2/ without a conflict,
-// also for organizations called like its parts, which api.Mount(mux) does not.
+// also for organizations called like its parts, which an API mounted at all of /v2/orgs/
+// would not.
 func TestBothWays(t *testing.T) {
 	s := serve(t)
 	browser, script := s.client(t), s.script(t, "alice", s.password(t))

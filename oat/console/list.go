@@ -40,7 +40,8 @@ type row struct {
 	Access                          access
 	Created, Used                   instant
 	Expires                         instant
-	Editable                        bool // otherwise it can only be deleted
+	Editable                        bool   // otherwise it can only be deleted
+	Refused                         string // how often it was, which is how a leak shows
 }
 
 // choice is an option of a select element.
@@ -99,8 +100,9 @@ func (v *visit) tokens() {
 // listed is a token with what it is sorted by beside its own fields.
 type listed struct {
 	projection.Token
-	used   time.Time
-	status status
+	used    time.Time
+	refused int64 // attempts with the right secret
+	status  status
 }
 
 // find is every token that a search and a filter leave. A search looks for the text in
@@ -110,7 +112,7 @@ func (v *visit) find(search, only string) (found []*listed) {
 	for _, t := range v.cfg.Tokens.List(v.org.Name, projection.Query{At: v.now}).Tokens {
 		l := &listed{Token: t, status: statusOf(&t, v.now)}
 		if usage, ok := v.cfg.LastUsed.Of(v.org.Name, t.ID); ok {
-			l.used = usage.Accepted.Last
+			l.used, l.refused = usage.Accepted.Last, usage.Refused.Count
 		}
 		if l.shows(search) && l.is(only) {
 			found = append(found, l)
@@ -226,6 +228,9 @@ func (v *visit) row(t *listed) row {
 		ID: t.ID.String(), Label: t.Label, Description: beginning(t.Description), Creator: actorInWords(t.CreatedBy),
 		Status: t.status, Access: accessOf(v.org.Name, t.Resources), Editable: t.State == projection.Active,
 		Created: v.instant(t.CreatedAt, ""), Used: v.instant(t.used, "Never"), Expires: v.expiry(&t.Token),
+	}
+	if t.refused > 0 {
+		r.Refused = counted(int(t.refused), "time") + " refused"
 	}
 	return r
 }

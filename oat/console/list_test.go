@@ -47,7 +47,7 @@ func TestListShowsTokens(t *testing.T) {
 	row := cells(t, d.get("/orgs/acme/tokens").is(http.StatusOK).page(), token)
 	for column, want := range map[string]string{
 		"Label": "ci", "Status": "Active", "Access": "2 repositories read and write for 1, read for 1",
-		"Created": "2 days ago by alice", "Last used": "3 minutes ago", "Expires": "in 87 days",
+		"Created": "2 days ago by alice", "Last used": "3 minutes ago", "Expires": "in 88 days",
 	} {
 		if got := row[column].words(); got != want {
 			t.Errorf("%s: %q, want %q", column, got, want)
@@ -56,6 +56,11 @@ func TestListShowsTokens(t *testing.T) {
 	used := row["Last used"].named("time")[0]
 	if used.attrs["title"] != "3 Jan 2026, 01:00:00 UTC" || used.attrs["datetime"] != "2026-01-03T01:00:00Z" {
 		t.Errorf("exact time of the last use: %v", used.attrs)
+	}
+	leaked, _ := d.generate("leaked", oat.Never())
+	d.use(leaked, "inactive")
+	if got := cells(t, d.get("/orgs/acme/tokens").page(), leaked)["Last used"].words(); got != "Never 1 time refused" {
+		t.Errorf("last used of a token that was only refused: %q", got)
 	}
 	if got := row["Access"].attrs["title"]; got != "acme/api, read and write\nacme/web, read" {
 		t.Errorf("access in full: %q", got)

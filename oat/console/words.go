@@ -34,17 +34,28 @@ func exact(at time.Time) string { return at.UTC().Format("2 Jan 2006, 15:04:05 U
 // day shows the day of an instant.
 func day(at time.Time) string { return at.UTC().Format("2 Jan 2006") }
 
-// ago says how long before or after now an instant is, rounded down. What is a few
-// seconds ahead is the clock of another machine.
+// ago says how long before now an instant is, rounded down, or how long after, to the
+// nearest: what was to last 90 days is "in 90 days" a moment later. What is a few seconds
+// ahead is the clock of another machine.
 func ago(at, now time.Time) string {
 	d := now.Sub(at)
 	switch {
 	case d > -5*time.Second && d < time.Minute:
 		return "just now"
 	case d < 0:
-		return "in " + span(-d)
+		return "in " + span(nearest(-d))
 	}
 	return span(d) + " ago"
+}
+
+// nearest is d so that what is cut off of it by span is nearer to it from below.
+func nearest(d time.Duration) time.Duration {
+	for _, unit := range []time.Duration{24 * time.Hour, time.Hour, time.Minute} {
+		if d+unit/2 >= 2*unit {
+			return d + unit/2
+		}
+	}
+	return d
 }
 
 func span(d time.Duration) string {

@@ -22,7 +22,7 @@
 //	GET    /v2/auditlogs/{org}                  audit log, with action, name, actor, from, to, page, page_size
 //	GET    /v2/openapi.json                     the OpenAPI 3.1 description, which says the rest
 //
-// [Handler.Mount] registers these addresses and what lies around them, and leaves the rest
+// [Handler.Mount] registers these addresses and no others, and leaves the rest
 // of "/v2/" to a registry in the same process. HEAD is answered like GET, OPTIONS with the
 // methods of an address. Every answer is JSON and none may be stored. (An http.ServeMux
 // redirects addresses with doubled slashes by itself, before it asks any handler.)
