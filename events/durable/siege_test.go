@@ -12,6 +12,7 @@ import (
 	osexec "os/exec"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -103,8 +104,26 @@ type siegePlayer struct {
 	cmd     *osexec.Cmd
 	in      io.WriteCloser
 	out     *bufio.Reader
-	said    bytes.Buffer
+	said    chatter
 	journal string
+}
+
+// chatter is what a player says, on both of its outputs.
+type chatter struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (c *chatter) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.text.Write(p)
+}
+
+func (c *chatter) String() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.text.String()
 }
 
 func newSiege(t *testing.T, store, address string) *siege {
