@@ -155,6 +155,11 @@ func (c RemoveOwner) decide(o *organization, hostOwners bool) ([]events.Payload,
 // decide takes the id and the digest that the token gets if it is generated, and the
 // actor's correlation.
 func (c Generate) decide(o *organization, plans quota.Plans, now time.Time, id uuid.UUID, digest events.Hash, correlation string) ([]events.Payload, error) {
+	// Whatever has become of the organization since: the answer to a request that made a
+	// token is that token.
+	if c.Once && o.made(id) {
+		return nil, &RepeatedError{Token: id}
+	}
 	plan := plans[o.plan]
 	if !plan.HasTokens() {
 		return nil, fmt.Errorf("%w: %s is on %q", ErrNoTokens, o.name, o.plan)
@@ -175,11 +180,6 @@ func (c Generate) decide(o *organization, plans quota.Plans, now time.Time, id u
 	}
 	if err := problems.orNil(); err != nil {
 		return nil, err
-	}
-	if c.Once {
-		if err := o.repeated(correlation); err != nil {
-			return nil, err
-		}
 	}
 	if err := plan.Check(len(o.tokens)); err != nil {
 		return nil, err
@@ -266,14 +266,10 @@ func (o *organization) editable(id uuid.UUID, seen events.Version, now time.Time
 	return t, nil
 }
 
-// repeated tells of the token that came of the same request.
-func (o *organization) repeated(correlation string) error {
-	for id, t := range o.tokens {
-		if t.Correlation == correlation {
-			return &RepeatedError{Token: id}
-		}
-	}
-	return nil
+// made tells whether there ever was a token with an id that is made of a request.
+func (o *organization) made(id uuid.UUID) bool {
+	_, exists := o.tokens[id]
+	return exists || o.spent[id]
 }
 
 // fieldProblems checks the texts that are given.

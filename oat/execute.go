@@ -1,14 +1,12 @@
 package oat
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/oklog/ulid/v2"
 
 	"github.com/oatmill/oatmill/events"
@@ -104,10 +102,6 @@ func (s *Service) append(ctx context.Context, by Actor, e *entry, now time.Time,
 	if err != nil {
 		return fmt.Errorf("record %s: %w", batch[0].Type, err)
 	}
-	if !bytes.Equal(records[0].Data, batch[0].Data) {
-		// The log has known the event before: its id is of a request that came again.
-		return &RepeatedError{Token: uuid.UUID(batch[0].ID)}
-	}
 	for i := range records {
 		// In place, so that the verifier finds the payload decoded.
 		if err := e.state.apply(&records[i]); err != nil {
@@ -147,7 +141,7 @@ func (s *Service) appendOnce(ctx context.Context, stream events.StreamID, expect
 func (s *Service) envelopes(by Actor, now time.Time, payloads []events.Payload) ([]events.Envelope, error) {
 	batch := make([]events.Envelope, len(payloads))
 	for i, payload := range payloads {
-		id, err := s.eventID(now, payload)
+		id, err := ulid.New(ulid.Timestamp(now), s.random)
 		if err != nil {
 			return nil, fmt.Errorf("event id: %w", err)
 		}
@@ -157,16 +151,6 @@ func (s *Service) envelopes(by Actor, now time.Time, payloads []events.Payload) 
 		batch[i].Correlation, batch[i].Reason = by.Correlation, by.Reason
 	}
 	return batch, nil
-}
-
-// eventID is new for every event, except for the one that generates a token once.
-func (s *Service) eventID(now time.Time, payload events.Payload) (ulid.ULID, error) {
-	if p, ok := payload.(*events.TokenGenerated); ok {
-		if token, err := uuid.Parse(p.Token); err == nil && token.Version() == derivedID {
-			return ulid.ULID(token), nil
-		}
-	}
-	return ulid.New(ulid.Timestamp(now), s.random)
 }
 
 // refresh folds into the entry's state what the log holds beyond it.

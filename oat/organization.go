@@ -2,6 +2,7 @@ package oat
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -18,6 +19,7 @@ type organization struct {
 	plan    string
 	owners  []string
 	tokens  map[uuid.UUID]*Token // those that are not deleted
+	spent   map[uuid.UUID]bool   // those that are, and were generated once
 
 	last events.Recorded // the record at version, for snapshots
 }
@@ -41,13 +43,13 @@ type Token struct {
 }
 
 func newOrganization(name string) *organization {
-	return &organization{name: name, tokens: make(map[uuid.UUID]*Token)}
+	return &organization{name: name, tokens: make(map[uuid.UUID]*Token), spent: make(map[uuid.UUID]bool)}
 }
 
 // clone is a copy whose changes the original does not see.
 func (o *organization) clone() *organization {
 	c := *o
-	c.owners = slices.Clone(o.owners)
+	c.owners, c.spent = slices.Clone(o.owners), maps.Clone(o.spent)
 	c.tokens = make(map[uuid.UUID]*Token, len(o.tokens))
 	for id, t := range o.tokens {
 		token := *t // its resources are replaced and never changed
@@ -90,7 +92,7 @@ func (o *organization) fold(r *events.Recorded, payload events.Payload) error {
 	case *events.TokenDeactivated:
 		return o.change(r, p.Token, func(t *Token) { t.Active = false })
 	case *events.TokenDeleted:
-		return o.change(r, p.Token, func(t *Token) { delete(o.tokens, t.ID) })
+		return o.change(r, p.Token, o.delete)
 	default:
 		return fmt.Errorf("a %s does not belong here", r.Type)
 	}
@@ -126,6 +128,13 @@ func (o *organization) change(r *events.Recorded, token string, change func(*Tok
 	change(t)
 	t.Version = r.Version
 	return nil
+}
+
+func (o *organization) delete(t *Token) {
+	delete(o.tokens, t.ID)
+	if t.ID.Version() == derivedID {
+		o.spent[t.ID] = true
+	}
 }
 
 func (t *Token) edit(p *events.TokenEdited) {

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -16,8 +17,8 @@ import (
 func once(cmd *oat.Generate) { cmd.Once = true }
 
 // A request that comes again makes no second token, in this process, in another one,
-// and in one that starts from a snapshot. Breaks when decide does not ask repeated, when
-// a snapshot leaves the correlation out, or when Once counts for another request.
+// and in one that starts from a snapshot. Breaks when decide does not ask whether the id was
+// made, or when the id is random.
 func TestGenerateOnce(t *testing.T) {
 	l := newLong(t)
 	request := oat.Actor{User: "alice", Correlation: "request 7"}
@@ -143,8 +144,8 @@ func TestAuthorizeAfterAnotherProcess(t *testing.T) {
 	must(t, d.Service.Authorize(t.Context(), oat.Actor{User: "bob"}, "acme"))
 }
 
-// A request is known also when its token is gone, to every process. Breaks when the event
-// of a token that is generated once gets a random id.
+// A request is known also when its token is gone, to every process. Breaks when a deletion
+// leaves nothing in spent, or a snapshot or a clone leaves spent out.
 func TestGenerateOnceAfterDeletion(t *testing.T) {
 	l := newLong(t)
 	request := oat.Actor{User: "alice", Correlation: "request 7"}
@@ -153,7 +154,13 @@ func TestGenerateOnceAfterDeletion(t *testing.T) {
 	behind := l.another()
 	must(t, behind.Authorize(t.Context(), alice, "acme"))
 	l.delete(token.ID)
-	for name, s := range map[string]*oat.Service{"this process": l.Service, "one that is behind": behind, "a new one": l.another()} {
+	kept, _ := l.generate()
+	for range 600 { // until there is a snapshot from behind the deletion
+		l.edit(kept, uuid.NewString())
+	}
+	for name, s := range map[string]*oat.Service{
+		"this process": l.Service, "one that is behind": behind, "a new one": l.another(), "a transaction": l.Service.Within(onlyLog{l.log}, nil),
+	} {
 		before := len(l.records())
 		_, secret, err := s.Generate(t.Context(), request, wellFormed(once))
 		if repeated := (*oat.RepeatedError)(nil); !errors.As(err, &repeated) || repeated.Token != token.ID || secret.Reveal() != "" {
@@ -166,9 +173,7 @@ func TestGenerateOnceAfterDeletion(t *testing.T) {
 	}
 }
 
-// A repeated request of a process that has not heard of the first one is the first one's,
-// whichever of the two the log took. Breaks when append takes the record that the log
-// had for the one it was given.
+// A repeated request of a process that has not heard of the first one is the first one's.
 func TestGenerateOnceWhileBehind(t *testing.T) {
 	d := newDesk(t)
 	request := oat.Actor{User: "alice", Correlation: "request 7"}
@@ -182,6 +187,34 @@ func TestGenerateOnceWhileBehind(t *testing.T) {
 		t.Errorf("%v, want that the request made %s", err, token.ID)
 	}
 	d.opens(first, true)
+}
+
+// A request that comes again is answered with its token, whatever would be said to a new
+// one by now. Breaks when decide looks at plan, fields or limit first.
+func TestGenerateOnceWhateverHasChanged(t *testing.T) {
+	d := newDesk(t)
+	request := oat.Actor{User: "alice", Correlation: "request 7"}
+	cmd := wellFormed(once, d.lasting(time.Hour))
+	token, _, err := d.Service.Generate(t.Context(), request, cmd)
+	must(t, err)
+	again := func(when string) {
+		t.Helper()
+		_, _, err := d.Service.Generate(t.Context(), request, cmd)
+		if repeated := (*oat.RepeatedError)(nil); !errors.As(err, &repeated) || repeated.Token != token.ID {
+			t.Errorf("%s: %v, want that the request made %s", when, err, token.ID)
+		}
+	}
+	for range 9 {
+		d.generate()
+	}
+	again("at the limit")
+	d.Clock.Advance(2 * time.Hour)
+	again("when the expiry has passed")
+	d.delete(token.ID)
+	d.generate()
+	again("when it is deleted, and the limit reached by others")
+	d.changePlan(quota.Personal)
+	again("on a plan without tokens")
 }
 
 // Deactivate and Delete of what is no longer as it was seen are refused as an edit is.

@@ -190,8 +190,8 @@ func (s *Service) Generate(ctx context.Context, by Actor, cmd Generate) (Token, 
 }
 
 // tokenID is random, except for a token that is generated once. That one's is made of
-// the request, and is the id of its event as well: no log takes an event twice, so that
-// the request is known for ever, also when the token is gone.
+// the request, so that the request is known for ever by the id, also when the token is
+// gone.
 func (s *Service) tokenID(by Actor, cmd Generate) (uuid.UUID, error) {
 	if !cmd.Once {
 		return uuid.NewRandomFromReader(s.random)

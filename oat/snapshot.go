@@ -8,7 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/oatmill/oatmill/events"
 )
@@ -28,6 +32,7 @@ type organizationSnapshot struct {
 	Plan   string          `json:"plan"`
 	Owners []string        `json:"owners"`
 	Tokens []tokenSnapshot `json:"tokens"`
+	Spent  []uuid.UUID     `json:"spent,omitempty"`
 }
 
 type tokenSnapshot struct {
@@ -104,7 +109,7 @@ func (s *Service) restore(ctx context.Context, name string, snapshot events.Snap
 }
 
 func (o *organization) encode() ([]byte, error) {
-	state := organizationSnapshot{Plan: o.plan, Owners: o.owners, Tokens: make([]tokenSnapshot, 0, len(o.tokens))}
+	state := organizationSnapshot{Plan: o.plan, Owners: o.owners, Tokens: make([]tokenSnapshot, 0, len(o.tokens)), Spent: slices.Collect(maps.Keys(o.spent))}
 	for id, t := range o.tokens {
 		state.Tokens = append(state.Tokens, tokenSnapshot{
 			ID: id.String(), Label: t.Label, Description: t.Description, CreatedBy: t.CreatedBy, CreatedAt: t.CreatedAt,
@@ -136,6 +141,9 @@ func (o *organization) decode(data []byte) error {
 		return err
 	}
 	o.plan, o.owners = state.Plan, state.Owners
+	for _, id := range state.Spent {
+		o.spent[id] = true
+	}
 	for _, t := range state.Tokens {
 		id, err := ParseTokenID(t.ID)
 		if err != nil {

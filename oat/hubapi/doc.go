@@ -22,7 +22,7 @@
 //	GET    /v2/auditlogs/{org}                  audit log, with action, name, actor, from, to, page, page_size
 //	GET    /v2/openapi.json                     the OpenAPI 3.1 description, which says the rest
 //
-// [Handler.Mount] registers these addresses and no others, and leaves the rest
+// [Handler.Mount] registers these addresses, and no registry's, and leaves the rest
 // of "/v2/" to a registry in the same process. HEAD is answered like GET, OPTIONS with the
 // methods of an address. Every answer is JSON and none may be stored. (An http.ServeMux
 // redirects addresses with doubled slashes by itself, before it asks any handler.)
@@ -87,11 +87,11 @@
 // # Repeated requests
 //
 // A create with an Idempotency-Key (1 to 255 printable ASCII characters) makes at most one
-// token, whenever and to whichever process it comes again. What remembers it is the log:
-// the event's id is derived from the organization, the owner and the key, and no log takes
-// an event twice. Therefore a key is good for one token for ever, also when that was
-// deleted; an owner who lost a secret uses a new one. The answer to a request that came
-// again is
+// token, whenever and to whichever process it comes again, and whatever would be said to a
+// new request by then. What remembers it is the log: the token's id is derived from the
+// organization, the owner and the key. Therefore a key is good for one token for ever, also
+// when that was deleted; an owner who lost a secret uses a new one. The answer to a request
+// that came again is
 //
 //   - 200 with Idempotent-Replayed: true, the token as it is now, no secret, and a message
 //     that says why,

@@ -41,12 +41,15 @@ type method struct {
 	do   action
 }
 
-// Mount registers the handler for every address it answers at, one by one: none of them can
-// be one of a registry's, not even for an organization called "orgs".
+// Mount registers the handler for every address it answers at, and for those nearby that a
+// slip of the keyboard leads to, one by one: none of them can be one of a registry's, not
+// even for an organization called "orgs".
 func (h *Handler) Mount(mux *http.ServeMux) {
 	for _, pattern := range []string{
 		"/v2/auth/token", "/v2/users/login", "/v2/users/login/{$}", "/v2/openapi.json", "/v2/auditlogs/{org}",
 		"/v2/orgs/{org}/access-tokens", "/v2/orgs/{org}/access-tokens/{id}",
+		"/v2/orgs", "/v2/orgs/{$}", "/v2/orgs/{org}", "/v2/orgs/{org}/{$}", "/v2/orgs/{org}/access-tokens/{$}", "/v2/orgs/{org}/access-tokens/{id}/{$}",
+		"/v2/auditlogs", "/v2/auditlogs/{$}", "/v2/auditlogs/{org}/{$}",
 	} {
 		mux.Handle(pattern, h)
 	}

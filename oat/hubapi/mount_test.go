@@ -16,9 +16,9 @@ func TestMount(t *testing.T) {
 	server := httptest.NewServer(mux)
 	defer server.Close()
 	for path, status := range map[string]int{
-		"/v2/": 418, "/v2/acme/api/manifests/latest": 418, "/v2/orgs": 418, "/v2/orgs/acme": 418, tokensOfAcme: 200, tokensOfAcme + "/x": 404,
+		"/v2/": 418, "/v2/acme/api/manifests/latest": 418, "/v2/orgs": 404, "/v2/orgs/acme": 404, tokensOfAcme + "/": 404, tokensOfAcme + "/x/": 404, "/v2/auditlogs/": 404, "/v2/auditlogs/acme/": 404, tokensOfAcme: 200, tokensOfAcme + "/x": 404,
 		"/v2/orgs/acme/access-tokens/manifests/latest": 418, "/v2/orgs/api/manifests/latest": 418, "/v2/auditlogs/api/blobs/uploads/": 418,
-		"/v2/auditlogs": 418, "/v2/auditlogs/acme": 200, "/v2/auth/token": 405, "/v2/users/login": 405, "/v2/users/login/": 405, "/v2/openapi.json": 200,
+		"/v2/auditlogs": 404, "/v2/auditlogs/acme": 200, "/v2/auth/token": 405, "/v2/users/login": 405, "/v2/users/login/": 405, "/v2/openapi.json": 200,
 	} {
 		r, err := http.NewRequest(http.MethodGet, server.URL+path, nil)
 		must(t, err)

@@ -66,6 +66,17 @@ func TestRepeatedCreate(t *testing.T) {
 	}
 }
 
+// What is said twice of a field is said once, so that a small request gets no large answer.
+// Breaks when problems.add keeps everything.
+func TestProblemsAreBounded(t *testing.T) {
+	d := newDesk(t)
+	body := `{` + strings.TrimSuffix(strings.Repeat(`"a":1,`, 9000), ",") + `}`
+	got := d.ask(http.MethodPost, tokensOfAcme, "alice", body)
+	if got.is(400); len(got.body) > 2000 {
+		t.Errorf("%d bytes in answer to %d", len(got.body), len(body))
+	}
+}
+
 // A key is one owner's and one organization's, and is for one request.
 func TestKeysOfOthers(t *testing.T) {
 	d := newDesk(t)
@@ -95,7 +106,8 @@ func TestKeysOfOthers(t *testing.T) {
 		d.createWith(bad, "alice").names(400, "Idempotency-Key")
 	}
 	d.ask(http.MethodPost, tokensOfAcme, "alice", body(), "Idempotency-Key", "a", "Idempotency-Key", "a").names(400, "Idempotency-Key")
-	d.createWith("k", "alice", "label", "").names(400, "label")
+	d.createWith("k", "alice", "label", "").names(422, "Idempotency-Key")
+	d.createWith("new", "alice", "label", "").names(400, "label")
 	d.createWith("k", "mallory").is(403)
 	if after := d.records(); after != before {
 		t.Errorf("refused requests left %d records", after-before)

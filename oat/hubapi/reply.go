@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -196,13 +197,17 @@ func encode(body any) []byte {
 // problems is what is wrong with which field.
 type problems map[string][]string
 
-// maxProblems is how many fields one answer names.
-const maxProblems = 100
+// maxProblems is how many fields one answer names, and maxOfOne how much it says of each.
+const (
+	maxProblems = 100
+	maxOfOne    = 10
+)
 
 func (p problems) add(field, problem string) {
 	field = clip(field)
-	if _, named := p[field]; named || len(p) < maxProblems {
-		p[field] = append(p[field], problem)
+	said, named := p[field]
+	if (named || len(p) < maxProblems) && len(said) < maxOfOne && !slices.Contains(said, problem) {
+		p[field] = append(said, problem)
 	}
 }
 
