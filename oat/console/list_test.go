@@ -222,7 +222,17 @@ func (d *desk) checkFull(count, reason string) {
 		d.t.Errorf("the button to generate: <%s> %v", button.name, button.attrs)
 	}
 	form := d.get("/orgs/acme/tokens/new").is(http.StatusOK).says(reason).page()
-	if !form.id("submit").has("disabled") {
+	d.checkDisabled(form)
+}
+
+// checkDisabled demands that neither a click nor the Enter key, which presses the first
+// button of a form if it is not disabled, sends the form.
+func (d *desk) checkDisabled(page *node) {
+	d.t.Helper()
+	if first := page.id("form").named("button")[0]; !first.has("disabled") {
+		d.t.Error("the form can be sent with Enter")
+	}
+	if !page.id("submit").has("disabled") {
 		d.t.Error("the form can be sent")
 	}
 }

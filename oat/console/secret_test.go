@@ -164,6 +164,7 @@ func TestLimitReachedMeanwhile(t *testing.T) {
 	if answer.filled().Get("label") != "typed" {
 		t.Error("what was typed is lost")
 	}
+	d.checkDisabled(answer.page())
 	must(t, d.Service.ChangePlan(t.Context(), oat.Actor{Host: "billing"}, oat.ChangePlan{Organization: "acme", Plan: quota.Personal}))
 	d.post(newPath, form).is(http.StatusConflict).says("The plan personal has no organization access tokens.")
 }
