@@ -151,7 +151,7 @@ func luminance(t *testing.T, colour string) float64 {
 
 // No page is larger than 100 KB, with as much on it as there can be: a full list with the
 // longest texts, fifty of the longest names in the form, each with a problem, and long
-// histories. Break it by showing fifty tokens on a page.
+// histories, also beside a form. Break it by showing fifty tokens on a page.
 func TestPagesAreSmall(t *testing.T) {
 	d := newDesk(t)
 	must(t, d.Service.ChangePlan(t.Context(), oat.Actor{Host: "billing"}, oat.ChangePlan{Organization: "acme", Plan: quota.Business}))
@@ -182,6 +182,11 @@ func TestPagesAreSmall(t *testing.T) {
 		form["repository"][i] = strings.ToUpper(form["repository"][i])
 	}
 	pages["problems"] = d.post(tokenPath(last, "/edit"), form).is(422)
+	form.Set("label", label)
+	form.Set("version", "1")
+	pages["stale"] = d.post(tokenPath(last, "/edit"), form).is(409)
+	must(t, d.Service.Deactivate(t.Context(), oat.Actor{User: "bob"}, oat.Deactivate{Organization: "acme", Token: last.ID}))
+	pages["blocked"] = d.post(tokenPath(last, "/edit"), form).is(409)
 	for name, a := range pages {
 		if n := a.Body.Len(); n > 100_000 {
 			t.Errorf("%s has %d bytes", name, n)

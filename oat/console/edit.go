@@ -129,7 +129,8 @@ func (v *visit) notSaved(token *projection.Token, f form, version events.Version
 func (v *visit) blocked(token *projection.Token, f form, version events.Version, why string) {
 	v.settle()
 	v.showEdit(http.StatusConflict, token, f, version, func(p *formPage) {
-		p.Blocked, p.Trouble, p.Meanwhile = true, why, v.since(token.ID, version)
+		p.Blocked, p.Trouble = true, why
+		p.Meanwhile, p.Earlier = v.since(token.ID, version)
 	})
 }
 
@@ -143,7 +144,8 @@ func (v *visit) lost(f form) {
 	}
 	v.showEdit(http.StatusConflict, &projection.Token{ID: id, Label: f.Label}, f, 1, func(p *formPage) {
 		p.Blocked, p.Trouble = true, "Nothing was saved, because the token was deleted meanwhile. What you typed is still here, if you want to copy it."
-		p.Meanwhile = v.since(id, 0)[:1]
+		p.Meanwhile, _ = v.since(id, 0)
+		p.Meanwhile = p.Meanwhile[:1]
 	})
 }
 
@@ -156,23 +158,32 @@ func (v *visit) changed(f form, version events.Version) {
 		v.lost(f)
 		return
 	}
-	meanwhile := v.since(token.ID, version)
+	meanwhile, earlier := v.since(token.ID, version)
 	f.rebase(v.org.Name, &token, v.cfg.History.Token(v.org.Name, token.ID, projection.Span{}).Entries, version)
 	v.showEdit(http.StatusConflict, &token, f, token.Version, func(p *formPage) {
-		p.Meanwhile = meanwhile
+		p.Meanwhile, p.Earlier = meanwhile, earlier
 		p.Trouble = "Nothing was saved yet, because the token was changed while you were editing it. What you typed is kept; fields that you had not touched show what they are now. Look it through, and save again."
 	})
 }
 
-// since is what happened to a token after a version, newest first.
-func (v *visit) since(id uuid.UUID, version events.Version) (told []happening) {
+// meanwhileSize is how many things are told beside a form. It is less than a token's own
+// page tells, because the form with its repositories is below the same 100 KB.
+const meanwhileSize = 6
+
+// since is what happened to a token after a version, newest first and not more than there
+// is room for, and how much that leaves out.
+func (v *visit) since(id uuid.UUID, version events.Version) (told []happening, earlier int) {
 	story := v.cfg.History.Token(v.org.Name, id, projection.Span{Descending: true})
 	for i := range story.Entries {
-		if story.Entries[i].Version > version {
+		switch {
+		case story.Entries[i].Version <= version:
+		case len(told) < meanwhileSize:
 			told = append(told, v.happening(&story.Entries[i]))
+		default:
+			earlier++
 		}
 	}
-	return told
+	return told, earlier
 }
 
 // rebase takes over the fields that others changed after a version and that the form

@@ -33,6 +33,7 @@ type formPage struct {
 	Problems    problems
 	Trouble     string      // why nothing was done, beside problems of fields
 	Meanwhile   []happening // what others did to the token since the form was opened
+	Earlier     int         // how many things they did before those
 	Blocked     bool        // nothing can be done any more, and what was typed is shown
 	Elsewhere   string      // the token that this form generated before, ""
 	Suggestions []string
