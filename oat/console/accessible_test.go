@@ -3,6 +3,7 @@ package console_test
 import (
 	"fmt"
 	"math"
+	"net/url"
 	"os"
 	"regexp"
 	"slices"
@@ -187,6 +188,13 @@ func TestPagesAreSmall(t *testing.T) {
 	pages["stale"] = d.post(tokenPath(last, "/edit"), form).is(409)
 	must(t, d.Service.Deactivate(t.Context(), oat.Actor{User: "bob"}, oat.Deactivate{Organization: "acme", Token: last.ID}))
 	pages["blocked"] = d.post(tokenPath(last, "/edit"), form).is(409)
+	d.user = ""
+	pages["no form"] = d.post(newPath, url.Values{"a": slices.Repeat([]string{""}, 10_000)}).is(400)
+	pages["signed out"] = d.post(newPath, url.Values{
+		"label": {strings.Repeat(`"`, 1000)}, "description": {strings.Repeat(`"`, 2000)},
+		"repository": slices.Repeat([]string{strings.Repeat(`"`, oat.MaxRepository)}, quota.MaxRepositories+1),
+		"level":      slices.Repeat([]string{strings.Repeat(`"`, 16)}, quota.MaxRepositories+1),
+	}).is(401)
 	for name, a := range pages {
 		if n := a.Body.Len(); n > 100_000 {
 			t.Errorf("%s has %d bytes", name, n)

@@ -80,8 +80,8 @@
 //   - Deactivating or deleting what is inactive or deleted already: the page it leads to
 //     says so.
 //   - The session ended before a form was sent: 401, with the form's content kept on the
-//     page, to be sent again after signing in in another tab. A page that is only looked
-//     at leads to [Config.SignIn].
+//     page, to be sent again after signing in in another tab; 400 for what no form of the
+//     console sends. A page that is only looked at leads to [Config.SignIn].
 //   - The limit was reached meanwhile: 409, with what was typed.
 //   - Others keep changing the organization, or the log cannot be reached: 503, with what
 //     was typed. What may have been done is not done twice when the form is sent again.

@@ -11,7 +11,6 @@ import (
 	"mime"
 	"net/http"
 	"path"
-	"slices"
 	"strings"
 )
 
@@ -201,40 +200,6 @@ func (c *Console) unavailable(w http.ResponseWriter, r *http.Request, err error)
 	c.log(r, slog.LevelError, "console cannot answer", err)
 	w.Header().Set("Retry-After", "2")
 	c.fail(w, r, http.StatusServiceUnavailable, "Not available at the moment", "The organization's data cannot be read now. Nothing was changed. Try again in a moment.")
-}
-
-// resend is the page for a form whose sender's session has ended: it carries the form on.
-type resend struct {
-	frame
-	Action string
-	SignIn string
-	Fields []field
-}
-
-type field struct{ Name, Value string }
-
-// signedOut leads to the host's sign-in page. A form that was on its way is not lost: the
-// page holds what was typed, to be sent again after signing in in another tab.
-func (c *Console) signedOut(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodPost {
-		if c.cfg.SignIn != nil {
-			http.Redirect(w, r, c.cfg.SignIn(r.URL.RequestURI()), http.StatusSeeOther)
-			return
-		}
-		c.fail(w, r, http.StatusUnauthorized, "You are not signed in", "Sign in, and come back to this page.")
-		return
-	}
-	page := resend{frame: c.frame("You are not signed in any more"), Action: r.URL.EscapedPath()}
-	if c.cfg.SignIn != nil {
-		page.SignIn = c.cfg.SignIn(c.cfg.Prefix + "/")
-	}
-	for name, values := range r.PostForm {
-		for _, value := range values {
-			page.Fields = append(page.Fields, field{name, value})
-		}
-	}
-	slices.SortStableFunc(page.Fields, func(a, b field) int { return strings.Compare(a.Name, b.Name) })
-	c.render(w, r, http.StatusUnauthorized, "resend", page)
 }
 
 // counted is a number with its noun.

@@ -81,6 +81,7 @@ func (d *desk) answers() map[string]answer {
 	all["stale"] = d.post(edit, stale)
 	d.user = ""
 	all["signed out"] = d.post(edit, stale)
+	all["signed out, no form"] = d.post(edit, url.Values{"a": {"b"}})
 	all["signed out, looking"] = d.get("/orgs/acme/tokens")
 	d.user = "alice"
 	must(d.t, d.Service.Deactivate(d.t.Context(), oat.Actor{User: "bob"}, oat.Deactivate{Organization: "acme", Token: token.ID}))

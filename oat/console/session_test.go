@@ -3,6 +3,7 @@ package console_test
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -58,6 +59,30 @@ func TestSessionEndsInTheMiddleOfAForm(t *testing.T) {
 	if got := d.stored("typed <b>"); len(got.Resources) != 2 {
 		t.Errorf("generated: %+v", got)
 	}
+}
+
+// What no form of the console sends is not given back to somebody who is not signed in,
+// and is not made larger on the way. Break it by leaving one of the bounds out.
+func TestSessionEndedBeforeWhatIsNoForm(t *testing.T) {
+	d := newDesk(t, withSignIn)
+	d.user = ""
+	for name, form := range map[string]url.Values{
+		"another field":      {"label": {"x"}, "evil": {"typed"}},
+		"no name":            {"": {""}},
+		"two labels":         {"label": {"typed", "typed"}},
+		"a long label":       {"label": {strings.Repeat("typed", 201)}},
+		"a long level":       {"level": {strings.Repeat("typed", 4)}},
+		"a long repository":  {"repository": {strings.Repeat("typed", 52)}},
+		"too many":           {"repository": slices.Repeat([]string{"typed"}, 52)},
+		"a long description": {"description": {strings.Repeat("typed", 401)}},
+	} {
+		a := d.post(newPath, form)
+		if a.Code != http.StatusBadRequest || strings.Contains(a.Body.String(), "typed") {
+			t.Errorf("%s: status %d\n%s", name, a.Code, a.Body)
+		}
+		a.says("The form cannot be kept")
+	}
+	d.post("/orgs/"+strings.Repeat("'", 400)+"/tokens/new", url.Values{}).is(http.StatusBadRequest).hides("''", "&#39;&#39;", "%27%27")
 }
 
 // In the other tab somebody may have signed in who is no owner.
