@@ -31,7 +31,13 @@ import (
 // organization so that they get in each other's way. Every answer must be what the rules
 // say; afterwards there are exactly the tokens that were generated and not deleted.
 //
-// OATMILL_LOAD=60s has 64 of them work for so long; usually it is 16 for two seconds.
+// Usually 16 of them work for two seconds. OATMILL_LOAD, a duration as Go writes it, has
+// 64 of them work for so long; do it after changes to what commands decide upon, or to how
+// the server is put together:
+//
+//	OATMILL_LOAD=60s go test ./examples/console -run '^TestLoad$' -v
+//
+// and -v shows how many requests there were, how each kind was answered, and how quickly.
 func TestLoad(t *testing.T) {
 	owners, duration := 16, 2*time.Second
 	if long := os.Getenv("OATMILL_LOAD"); long != "" {
