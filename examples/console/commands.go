@@ -51,7 +51,7 @@ Exit codes: 0 done, 1 refused by a rule or not possible, 2 wrong usage.`,
 		Args: cli.NoArguments,
 		RunE: cli.Does(func(ctx context.Context, _ []string) error { return p.serve(ctx, options) }),
 	}
-	root.PersistentFlags().StringVar(&p.data, "data", site.DefaultData, "the `folder` that everything is kept in")
+	root.PersistentFlags().StringVar(&p.data, "data", site.DefaultData, site.DataUsage)
 	options.flags(root)
 	root.AddCommand(cli.Group("user", "Make accounts for people", p.userAdd(), p.userReset()))
 	return root
@@ -67,6 +67,7 @@ type serveOptions struct {
 	publicRepos     []string
 	apiLimit        string
 	signInLimit     string
+	trustedProxies  []string
 	verbose         bool
 }
 
@@ -83,6 +84,7 @@ func (o *serveOptions) flags(cmd *cobra.Command) {
 		"a repository, like `ORG/REPO`, that everybody may pull, also without logging in; once for each")
 	f.StringVar(&o.apiLimit, "api-limit", "600/1m", "how many `requests` to the API each person may send")
 	f.StringVar(&o.signInLimit, "sign-in-limit", "20/1m", "how many `tries` to sign in each address has")
+	f.StringArrayVar(&o.trustedProxies, "trusted-proxy", nil, site.ProxyUsage)
 	f.BoolVar(&o.verbose, "verbose", false, "log everything")
 }
 

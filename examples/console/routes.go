@@ -26,7 +26,8 @@ func (s *server) routes(verbose bool) (http.Handler, error) {
 		return nil, err
 	}
 	desk.mount(mux)
-	return mux, errors.Join(s.mountConsole(mux, desk), s.mountAPI(mux), s.mountRegistry(mux, verbose))
+	handler := site.Secured(s.hsts, site.Prompt(mux, "/v2/", site.UsualLimits()))
+	return handler, errors.Join(s.mountConsole(mux, desk), s.mountAPI(mux), s.mountRegistry(mux, verbose))
 }
 
 func (s *server) mountConsole(mux *http.ServeMux, desk *desk) error {
@@ -52,7 +53,7 @@ func (s *server) mountAPI(mux *http.ServeMux) error {
 		Service: s.service, Log: s.log, Runner: s.runner,
 		Tokens: s.models.tokens, History: s.models.history, LastUsed: s.models.lastUsed,
 		SignIn: s.checkPassword, Keys: []hubapi.Key{hubapi.HMAC(key)}, BaseURL: s.url,
-		Rate: s.requests, SignInRate: s.tries, Logger: s.logger,
+		Rate: s.requests, SignInRate: s.tries, ClientAddress: s.proxies.ClientAddress, Logger: s.logger,
 	})
 	if err != nil {
 		return err
@@ -104,7 +105,7 @@ func (s *server) mountRegistry(mux *http.ServeMux, verbose bool) error {
 	realm := s.url + "/token"
 	auth, err := registryauth.New(registryauth.Config{
 		Verifier: s.verifier, Keys: keys, Issuer: site.ServiceName, Services: []string{site.ServiceName},
-		Realm: realm, Visibility: site.Public(s.public), Logger: s.logger,
+		Realm: realm, Visibility: site.Public(s.public), ClientAddress: s.proxies.ClientAddress, Logger: s.logger,
 	})
 	if err != nil {
 		return err

@@ -44,6 +44,8 @@ type server struct {
 	public   []string   // repositories
 	requests quota.Rate // of one person to the API
 	tries    quota.Rate // of one address to sign in
+	proxies  site.Proxies
+	hsts     bool // browsers are to reach it by HTTPS alone
 }
 
 // models are the read models that the console and the API show.
@@ -130,6 +132,11 @@ func (p *program) newServer(ctx context.Context, log *sqlitelog.Log, options ser
 	if s.tries, err = site.ParseRate("--sign-in-limit", options.signInLimit); err != nil {
 		return s, err
 	}
+	if s.proxies, err = site.ParseProxies("--trusted-proxy", options.trustedProxies); err != nil {
+		return s, err
+	}
+	// A certificate of its own making must not bind everything else on this machine.
+	s.hsts = s.secure() && !options.tlsDev
 	if s.accounts, err = accounts.Open(ctx, p.accountsFile(), p.now); err != nil {
 		return s, err
 	}

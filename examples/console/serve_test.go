@@ -5,9 +5,11 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -18,14 +20,18 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/crane"
+	"github.com/spf13/cobra"
+
+	"github.com/oatmill/oatmill/events/durable/sqlitelog"
+	"github.com/oatmill/oatmill/examples/internal/site"
 )
 
 // process is the server in a process of its own.
-func process(t *testing.T, data string) (*serving, *exec.Cmd) {
+func process(t *testing.T, data string, args ...string) (*serving, *exec.Cmd) {
 	t.Helper()
 	program, err := os.Executable()
 	must(t, err)
-	cmd := exec.Command(program, "--data", data, "--addr", "127.0.0.1:0")
+	cmd := exec.Command(program, append([]string{"--data", data, "--addr", "127.0.0.1:0"}, args...)...)
 	// A process with the race detector would otherwise sleep a second at its end.
 	cmd.Env = append(os.Environ(), asProgram+"=1", "GORACE=atexit_sleep_ms=0")
 	s := &serving{data: data, stdout: newOutput(), stderr: newOutput(), ended: make(chan struct{})}
@@ -203,6 +209,8 @@ func TestRefusals(t *testing.T) {
 	folder := t.TempDir()
 	file := filepath.Join(folder, "file")
 	must(t, os.WriteFile(file, []byte("no certificate"), 0o600))
+	open := filepath.Join(folder, "open")
+	must(t, os.Mkdir(open, 0o755))
 	for _, c := range []struct {
 		args  string
 		code  int
@@ -210,6 +218,8 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"--addr " + taken.Addr().String(), 1, []string{"address already in use", "--addr"}},
 		{"--data " + file, 1, []string{"data folder", file}},
+		{"--data " + open, 1, []string{open, "chmod 700"}},
+		{"--trusted-proxy proxy", 2, []string{"--trusted-proxy", "10.0.0.0/8"}},
 		{"--addr 0.0.0.0:0", 2, []string{"plain HTTP", "--tls-cert", "--insecure-http"}},
 		{"--addr :0", 2, []string{"plain HTTP"}},
 		{"--tls-cert " + file, 2, []string{"--tls-key"}},
@@ -264,7 +274,7 @@ func TestExpiredCertificate(t *testing.T) {
 	certFile, keyFile := filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
 	must(t, os.WriteFile(certFile, certificate, 0o600))
 	must(t, os.WriteFile(keyFile, key, 0o600))
-	refuses(t, []string{"--data", t.TempDir(), "--addr", "127.0.0.1:0", "--tls-cert", certFile, "--tls-key", keyFile}, 1, []string{certFile, "not now"})
+	refuses(t, []string{"--data", filepath.Join(t.TempDir(), "data"), "--addr", "127.0.0.1:0", "--tls-cert", certFile, "--tls-key", keyFile}, 1, []string{certFile, "not now"})
 }
 
 // TestNobodyYet: on a log that others began without alice, the server says how somebody
@@ -285,4 +295,64 @@ func TestNobodyYet(t *testing.T) {
 	if help := fmt.Sprint(again.command(t, "--help")); !strings.Contains(help, "/v2/orgs/") {
 		t.Errorf("the help is %s", help)
 	}
+}
+
+// TestDiscreet: at its most talkative, the registry tells no query and no secret.
+// Without the formatter that cuts them, the log holds both.
+func TestDiscreet(t *testing.T) {
+	s, _ := process(t, filepath.Join(t.TempDir(), "data"), "--verbose")
+	token := s.script(t, "alice", s.password(t)).generate("laptop", time.Time{})
+	must(t, s.push("acme/x:v1", token.Secret))
+	s.get(t, http.DefaultClient, "/v2/acme/x/tags/list?access_token="+token.Secret+"&last=hidden").is(t, http.StatusUnauthorized)
+	misplaced := strings.ToLower(token.Secret)
+	s.get(t, http.DefaultClient, "/v2/acme/"+misplaced+"/tags/list").is(t, http.StatusUnauthorized)
+	within(t, patience, "a log of all requests", func() bool { return strings.Count(s.stderr.String(), "/tags/list") > 1 })
+	log := s.stderr.String()
+	for _, secret := range []string{token.Secret, misplaced, "hidden", "access_token"} {
+		if strings.Contains(log, secret) {
+			t.Errorf("the log holds %q:\n%s", secret, log)
+		}
+	}
+}
+
+// TestStrictTransport: browsers are told to stay with HTTPS where they can, but not by a
+// certificate of its own making.
+func TestStrictTransport(t *testing.T) {
+	for _, c := range []struct {
+		want string
+		args []string
+	}{
+		{"", nil},
+		{"max-age=31536000", []string{"--url", "https://hub.example.com"}},
+		{"", []string{"--url", "https://hub.example.com", "--tls-dev"}},
+	} {
+		p := &program{stdout: newOutput(), stderr: newOutput(), now: time.Now, data: filepath.Join(t.TempDir(), "data")}
+		for path, want := range map[string]string{"/sign-in": c.want, "/": c.want, "/v2/": c.want} {
+			if got := p.answer(t, path, c.args...).Header().Get("Strict-Transport-Security"); got != want {
+				t.Errorf("with %q, %s says %q, want %q", c.args, path, got, want)
+			}
+		}
+	}
+}
+
+// answer is that of a server with these flags, without a network.
+func (p *program) answer(t *testing.T, path string, args ...string) *httptest.ResponseRecorder {
+	t.Helper()
+	var options serveOptions
+	flags := new(cobra.Command)
+	options.flags(flags)
+	must(t, flags.ParseFlags(args))
+	recorder := httptest.NewRecorder()
+	must(t, p.folder().WithLog(t.Context(), func(log *sqlitelog.Log) error {
+		s, err := p.newServer(t.Context(), log, options, site.BaseURL(options.url, "http", new(net.TCPAddr)))
+		if err != nil {
+			return err
+		}
+		handler, err := s.routes(false)
+		if err == nil {
+			handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, path, nil))
+		}
+		return errors.Join(err, s.close())
+	}))
+	return recorder
 }

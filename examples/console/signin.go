@@ -6,11 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,8 +25,13 @@ var signInPage string
 //go:embed signin.css
 var signInStyle []byte
 
-// maxSignIn bounds the body of a sign-in form.
-const maxSignIn = 4 << 10
+const (
+	// maxBack bounds the path that somebody is led back to, in bytes.
+	maxBack = 2 << 10
+	// maxSignIn bounds the body of a sign-in form, in bytes: encoded, a path is up to three
+	// times as long.
+	maxSignIn = 3*maxBack + 4<<10
+)
 
 // desk is where people sign in and out. It looks like the console, whose style sheet it
 // uses.
@@ -35,6 +41,7 @@ type desk struct {
 	logger   *slog.Logger
 	page     *template.Template
 	guard    *http.CrossOriginProtection
+	address  func(*http.Request) string // of whoever sends a request
 	meter    quota.Meter
 	tries    quota.Rate // of one address
 	now      func() time.Time
@@ -47,22 +54,51 @@ func newDesk(s *server) (*desk, error) {
 	}
 	d := &desk{
 		accounts: s.accounts, secure: s.secure(), logger: s.logger, page: page,
-		guard: http.NewCrossOriginProtection(), tries: s.tries, now: time.Now,
+		guard: http.NewCrossOriginProtection(), address: s.proxies.ClientAddress, tries: s.tries, now: time.Now,
 	}
+	d.guard.SetDenyHandler(http.HandlerFunc(d.deny))
 	return d, d.guard.AddTrustedOrigin(s.url)
 }
 
 func (d *desk) mount(mux *http.ServeMux) {
-	for pattern, handler := range map[string]http.HandlerFunc{
-		"GET /sign-in":              d.show,
-		"POST /sign-in":             d.signIn,
-		"GET /sign-in/once/{link}":  d.showLink,
-		"POST /sign-in/once/{link}": d.redeem,
-		"POST /sign-out":            d.signOut,
-		"GET /sign-in/style.css":    style,
+	for path, methods := range map[string]map[string]http.HandlerFunc{
+		"/sign-in":             {http.MethodGet: d.show, http.MethodPost: d.signIn},
+		"/sign-in/once/{link}": {http.MethodGet: d.showLink, http.MethodPost: d.redeem},
+		"/sign-out":            {http.MethodPost: d.signOut},
+		"/sign-in/style.css":   {http.MethodGet: style},
 	} {
-		mux.Handle(pattern, d.guard.Handler(headers(handler)))
+		mux.Handle(path, headers(d.guard.Handler(only(methods))))
 	}
+}
+
+// only takes the methods there are. The console, which has all other addresses, would
+// otherwise be asked for the rest.
+func only(methods map[string]http.HandlerFunc) http.Handler {
+	var allowed []string
+	for method := range methods {
+		allowed = append(allowed, method)
+		if method == http.MethodGet {
+			allowed = append(allowed, http.MethodHead)
+		}
+	}
+	slices.Sort(allowed)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		method := r.Method
+		if method == http.MethodHead {
+			method = http.MethodGet
+		}
+		if handler, ok := methods[method]; ok {
+			handler(w, r)
+			return
+		}
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		http.Error(w, "This is not possible here.", http.StatusMethodNotAllowed)
+	})
+}
+
+// deny answers a form that another site has a browser send.
+func (d *desk) deny(w http.ResponseWriter, _ *http.Request) {
+	d.render(w, http.StatusForbidden, signInForm{Back: "/", Problem: "This came from another site, and nothing was done."})
 }
 
 // headers are as strict as the console's. A policy of "no-referrer" would have browsers
@@ -85,7 +121,7 @@ func style(w http.ResponseWriter, _ *http.Request) {
 }
 
 // signInPath is where somebody signs in to come back to a path.
-func signInPath(back string) string { return "/sign-in?" + url.Values{"back": {back}}.Encode() }
+func signInPath(back string) string { return "/sign-in?" + url.Values{"back": {local(back)}}.Encode() }
 
 // linkPath is what a link opens.
 func linkPath(link string) string { return "/sign-in/once/" + link }
@@ -121,16 +157,15 @@ func (d *desk) failed(w http.ResponseWriter, err error) {
 }
 
 func (d *desk) signIn(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxSignIn)
-	if err := r.ParseForm(); err != nil {
-		http.Error(w, "The form cannot be read.", http.StatusBadRequest)
+	form, password, status := readForm(w, r)
+	if status != http.StatusOK {
+		d.render(w, status, form)
 		return
 	}
-	form := signInForm{Name: strings.TrimSpace(r.PostForm.Get("name")), Back: local(r.PostForm.Get("back"))}
 	if !d.mayTry(w, r, &form) {
 		return
 	}
-	session, err := d.accounts.SignIn(r.Context(), form.Name, strings.TrimSpace(r.PostForm.Get("password")), d.session(r))
+	session, err := d.accounts.SignIn(r.Context(), form.Name, password, d.session(r))
 	switch {
 	case errors.Is(err, accounts.ErrRefused):
 		form.Problem = "The name or the password is not right."
@@ -142,10 +177,28 @@ func (d *desk) signIn(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// readForm reads what it can. A status other than 200 is what to answer with, and the
+// form says why.
+func readForm(w http.ResponseWriter, r *http.Request) (form signInForm, password string, status int) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxSignIn))
+	values, unreadable := url.ParseQuery(string(body)) // as much of it as makes sense
+	form = signInForm{Name: strings.TrimSpace(values.Get("name")), Back: local(values.Get("back"))}
+	var tooLong *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLong):
+		form.Problem = "This is too long for a name and a password."
+		return form, "", http.StatusRequestEntityTooLarge
+	case err != nil || unreadable != nil:
+		form.Problem = "What was sent cannot be read. Try again."
+		return form, "", http.StatusBadRequest
+	}
+	return form, strings.TrimSpace(values.Get("password")), http.StatusOK
+}
+
 // mayTry counts a try against the address it comes from, and answers it itself if there
 // were too many.
 func (d *desk) mayTry(w http.ResponseWriter, r *http.Request, form *signInForm) bool {
-	status, ok := d.meter.Take(peer(r), d.tries, d.now())
+	status, ok := d.meter.Take(network(d.address(r)), d.tries, d.now())
 	if !ok {
 		wait := int(status.Reset.Sub(d.now())/time.Second) + 1
 		w.Header().Set("Retry-After", fmt.Sprint(wait))
@@ -155,12 +208,11 @@ func (d *desk) mayTry(w http.ResponseWriter, r *http.Request, form *signInForm) 
 	return ok
 }
 
-// peer is where a request comes from. Whoever has one IPv6 address has 2^64 of them.
-func peer(r *http.Request) string {
-	host, _, _ := net.SplitHostPort(r.RemoteAddr)
-	ip, err := netip.ParseAddr(host)
+// network is what tries are counted by. Whoever has one IPv6 address has 2^64 of them.
+func network(address string) string {
+	ip, err := netip.ParseAddr(address)
 	if err != nil || ip.Unmap().Is4() {
-		return host
+		return address
 	}
 	network, _ := ip.WithZone("").Prefix(64)
 	return network.String()
@@ -248,10 +300,11 @@ func (d *desk) cookie(value string, age int) *http.Cookie {
 }
 
 // local is a path to lead somebody back to, which must be one of this server: browsers
-// take "//host" and "/\host" for others, and leave tabs and line breaks out.
+// take "//host" and "/\host" for others, and leave tabs and line breaks out. One too long
+// for the form is not kept.
 func local(back string) string {
 	at, err := url.Parse(back)
-	if err != nil || at.IsAbs() || at.Host != "" || !strings.HasPrefix(back, "/") || strings.HasPrefix(back, "//") || strings.ContainsAny(back, "\\\t\r\n") {
+	if err != nil || len(back) > maxBack || at.IsAbs() || at.Host != "" || !strings.HasPrefix(back, "/") || strings.HasPrefix(back, "//") || strings.ContainsAny(back, "\\\t\r\n") {
 		return "/"
 	}
 	return back

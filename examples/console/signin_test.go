@@ -1,8 +1,10 @@
 package main
 
 import (
+	"html"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -72,7 +74,9 @@ func TestOtherSites(t *testing.T) {
 		must(t, err)
 		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		request.Header.Set("Sec-Fetch-Site", "cross-site")
-		send(t, s.client(t), request).is(t, http.StatusForbidden)
+		if page := send(t, s.client(t), request).is(t, http.StatusForbidden); !strings.Contains(page.text, "from another site") {
+			t.Errorf("%s from another site shows %s", path, page.text)
+		}
 	}
 }
 
@@ -85,6 +89,102 @@ func TestTooManyTries(t *testing.T) {
 	last := s.post(t, s.client(t), "/sign-in", url.Values{"name": {"alice"}, "password": {s.password(t)}}).is(t, http.StatusTooManyRequests)
 	if last.Header.Get("Retry-After") == "" || !strings.Contains(last.text, "too many tries") || !strings.Contains(last.text, `value="alice"`) {
 		t.Errorf("too many tries are answered with %s", last.text)
+	}
+}
+
+// TestBehindProxy: people behind a proxy are told apart by what it says of them, and
+// nobody else's word is taken for it: with the peer's address alone, bob waits for alice.
+func TestBehindProxy(t *testing.T) {
+	try := func(s *serving, forwarded string) answer {
+		form := url.Values{"name": {"alice"}, "password": {"guess"}}
+		request, err := http.NewRequest(http.MethodPost, s.url+"/sign-in", strings.NewReader(form.Encode()))
+		must(t, err)
+		request.Header.Set("X-Forwarded-For", forwarded)
+		return send(t, s.client(t), request)
+	}
+	s := serve(t, "--sign-in-limit", "1/1m", "--trusted-proxy", "127.0.0.0/8")
+	try(s, "192.0.2.1").is(t, http.StatusUnauthorized)
+	try(s, "192.0.2.2, 192.0.2.1, 127.0.0.9").is(t, http.StatusTooManyRequests)
+	try(s, "192.0.2.2").is(t, http.StatusUnauthorized)
+	script := scripted{serving: s, t: t, client: http.DefaultClient}
+	script.signIn("alice", s.password(t))
+
+	direct := serve(t, "--sign-in-limit", "1/1m")
+	try(direct, "192.0.2.1").is(t, http.StatusUnauthorized)
+	try(direct, "192.0.2.2").is(t, http.StatusTooManyRequests)
+}
+
+// TestDeskHeaders: every answer of the desk, refusals too, is kept from caches and
+// frames. With the guard around the headers, those to other sites are not.
+func TestDeskHeaders(t *testing.T) {
+	s := serve(t)
+	for _, path := range []string{"/sign-in", "/sign-in/once/NONE", "/sign-out", "/sign-in/style.css"} {
+		for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodOptions} {
+			for _, site := range []string{"same-origin", "cross-site"} {
+				request, err := http.NewRequest(method, s.url+path, nil)
+				must(t, err)
+				request.Header.Set("Sec-Fetch-Site", site)
+				got := send(t, s.client(t), request)
+				policy := got.Header.Get("Content-Security-Policy")
+				if !strings.Contains(policy, "default-src 'none'") || got.Header.Get("Cache-Control") != "no-store" || got.Header.Get("X-Content-Type-Options") != "nosniff" {
+					t.Errorf("%s %s from %s is answered with %s and %v", method, path, site, got.Status, got.Header)
+				}
+			}
+		}
+	}
+}
+
+// TestOtherMethods are refused with those that there are.
+func TestOtherMethods(t *testing.T) {
+	s := serve(t)
+	for path, want := range map[string]string{"/sign-in": "GET, HEAD, POST", "/sign-out": "POST", "/sign-in/once/NONE": "GET, HEAD, POST", "/sign-in/style.css": "GET, HEAD"} {
+		request, err := http.NewRequest(http.MethodDelete, s.url+path, nil)
+		must(t, err)
+		if got := send(t, s.client(t), request).is(t, http.StatusMethodNotAllowed).Header.Get("Allow"); got != want {
+			t.Errorf("%s takes %q, want %q", path, got, want)
+		}
+	}
+}
+
+// TestUnreadableForm: whoever sends what is no form gets the form again, with what they
+// typed as their name.
+func TestUnreadableForm(t *testing.T) {
+	s := serve(t)
+	for body, c := range map[string]struct {
+		status int
+		word   string
+	}{
+		"name=alice&password=%zz":                               {http.StatusBadRequest, "cannot be read"},
+		"name=alice&password=" + strings.Repeat("x", maxSignIn): {http.StatusRequestEntityTooLarge, "too long"},
+	} {
+		request, err := http.NewRequest(http.MethodPost, s.url+"/sign-in", strings.NewReader(body))
+		must(t, err)
+		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		page := send(t, s.client(t), request).is(t, c.status)
+		if !strings.Contains(page.text, c.word) || !strings.Contains(page.text, `value="alice"`) || !strings.Contains(page.text, `id="password"`) {
+			t.Errorf("%.40s shows %s", body, page.text)
+		}
+	}
+}
+
+// TestLongWayBack: wherever somebody was sent to sign in from, they can. With a limit of
+// 4 KiB for the form and none for the path they cannot.
+func TestLongWayBack(t *testing.T) {
+	s := serve(t)
+	for query, want := range map[string]string{
+		strings.Repeat("x", 5000): "/", strings.Repeat("%2F", 600): "/orgs/acme/tokens?q=" + strings.Repeat("%2F", 600),
+	} {
+		browser := s.client(t)
+		to := s.get(t, browser, "/orgs/acme/tokens?q="+query).is(t, http.StatusSeeOther).Header.Get("Location")
+		page := s.get(t, browser, to).is(t, http.StatusOK)
+		hidden := regexp.MustCompile(`name="back" value="([^"]*)"`).FindStringSubmatch(page.text)
+		if hidden == nil {
+			t.Fatalf("the form is %s", page.text)
+		}
+		form := url.Values{"name": {"alice"}, "password": {s.password(t)}, "back": {html.UnescapeString(hidden[1])}}
+		if got := s.post(t, browser, "/sign-in", form).is(t, http.StatusSeeOther).Header.Get("Location"); got != want {
+			t.Errorf("after signing in somebody is led to %.60q, want %.60q", got, want)
+		}
 	}
 }
 

@@ -271,7 +271,10 @@ func TestNoRegistryThere(t *testing.T) {
 
 // TestForeignFile: a file that is no log is named, refused, and left as it is.
 func TestForeignFile(t *testing.T) {
-	c := shell{t.TempDir()}
+	c := shell{filepath.Join(t.TempDir(), "data")}
+	if err := site.Folder(c.data).Create(); err != nil {
+		t.Fatal(err)
+	}
 	const text = "these are the accounts of 1987, and no database at all"
 	if err := os.WriteFile(site.Folder(c.data).Log(), []byte(text), 0o600); err != nil {
 		t.Fatal(err)

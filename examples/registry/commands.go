@@ -31,7 +31,7 @@ Exit codes: 0 done, 1 refused by a rule or not possible, 2 wrong usage.`,
 		Args: cli.NoArguments,
 		RunE: cli.Does(func(ctx context.Context, _ []string) error { return p.serve(ctx, options) }),
 	}
-	root.PersistentFlags().StringVar(&p.data, "data", site.DefaultData, "the `folder` that everything is kept in")
+	root.PersistentFlags().StringVar(&p.data, "data", site.DefaultData, site.DataUsage)
 	root.PersistentFlags().StringVar(&p.addr, "addr", defaultAddr, "the `address` the server listens on")
 	options.flags(root)
 	root.AddCommand(p.serveCommand(), p.orgCommand(), p.tokenCommand(),

@@ -24,10 +24,11 @@ import (
 
 // serveOptions are the flags of serve.
 type serveOptions struct {
-	url         string
-	publicRepos []string
-	pullLimit   string
-	verbose     bool
+	url            string
+	publicRepos    []string
+	pullLimit      string
+	trustedProxies []string
+	verbose        bool
 }
 
 func (o *serveOptions) flags(cmd *cobra.Command) {
@@ -35,6 +36,7 @@ func (o *serveOptions) flags(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&o.publicRepos, "public-repo", nil,
 		"a repository, like `ORG/REPO`, that everybody may pull, also without logging in; once for each")
 	cmd.Flags().StringVar(&o.pullLimit, "pull-limit", "", "how often each organization may pull, like `100/6h`; without limit unless given")
+	cmd.Flags().StringArrayVar(&o.trustedProxies, "trusted-proxy", nil, site.ProxyUsage)
 	cmd.Flags().BoolVar(&o.verbose, "verbose", false, "log everything")
 }
 
@@ -153,11 +155,15 @@ func (s *server) handler(data site.Folder, plans quota.Plans, options serveOptio
 	if err != nil {
 		return nil, err
 	}
+	proxies, err := site.ParseProxies("--trusted-proxy", options.trustedProxies)
+	if err != nil {
+		return nil, err
+	}
 	visibility := site.Public(options.publicRepos)
 	realm := s.url + "/token"
 	auth, err := registryauth.New(registryauth.Config{
 		Verifier: s.verifier, Keys: keys, Issuer: site.ServiceName, Services: []string{site.ServiceName},
-		Realm: realm, Visibility: visibility, Logger: s.logger,
+		Realm: realm, Visibility: visibility, ClientAddress: proxies.ClientAddress, Logger: s.logger,
 	})
 	if err != nil {
 		return nil, err
@@ -175,7 +181,8 @@ func (s *server) handler(data site.Folder, plans quota.Plans, options serveOptio
 	// The guard comes first: what was revoked neither pulls nor counts as a pull.
 	mux.Handle("/v2/", auth.Guard(pulls.limit(s.images)))
 	mux.HandleFunc("/healthz", site.Health(s.verifier))
-	return mux, nil
+	handler := site.Prompt(mux, "/v2/", site.UsualLimits())
+	return site.Secured(strings.HasPrefix(s.url, "https:"), handler), nil
 }
 
 // run serves until ctx ends or something fails that ends it.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"github.com/oatmill/oatmill/events/durable/sqlitelog"
 )
@@ -37,10 +38,22 @@ func (f Folder) Images() string { return f.File("images") }
 // File is something else in the folder.
 func (f Folder) File(name string) string { return filepath.Join(string(f), name) }
 
-// Create makes the folder where there is none.
+// DataUsage is what to say of the flag that names the folder.
+const DataUsage = "the `folder` that everything is kept in, which is made if need be; others than its owner must not be able to read it (mode 0700)"
+
+// Create makes the folder where there is none. One that others may use is refused: the
+// databases in it rely on the folder to be kept from them.
 func (f Folder) Create() error {
 	if err := os.MkdirAll(string(f), 0o700); err != nil {
 		return fmt.Errorf("data folder: %w", err)
+	}
+	info, err := os.Stat(string(f))
+	if err != nil {
+		return fmt.Errorf("data folder: %w", err)
+	}
+	// Windows keeps no such modes.
+	if others := info.Mode().Perm() & 0o077; others != 0 && runtime.GOOS != "windows" {
+		return fmt.Errorf("data folder: others than its owner may read %s: chmod 700 it, or name a folder in it", f)
 	}
 	return nil
 }

@@ -39,6 +39,7 @@ func NewImages(data Folder, realm string, verbose bool) (i *Images, err error) {
 	// The registry logs as errors what is everyday, like asking for a layer that has
 	// to be pushed yet. LogFailures tells what is not.
 	logrus.SetLevel(logrus.InfoLevel)
+	logrus.SetFormatter(newDiscreet())
 	if !verbose {
 		logrus.SetOutput(io.Discard)
 	}

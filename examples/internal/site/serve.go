@@ -1,10 +1,12 @@
 package site
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -85,11 +87,35 @@ func Flush(recorder *oat.Recorder) error {
 func NewHTTP(handler http.Handler, logger *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler: LogFailures(logger, handler),
-		// Blobs are large, so only the header of a request has to come in time.
+		// Blobs are large, so there is no ReadTimeout; Prompt limits what is not.
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		ErrorLog:          log.New(complaints{logger}, "", 0),
 	}
+}
+
+// complaints are what net/http has to say, a panic above all. That somebody did not
+// finish a TLS handshake is everyday, wherever a port is open.
+type complaints struct{ logger *slog.Logger }
+
+func (c complaints) Write(line []byte) (int, error) {
+	level := slog.LevelWarn
+	if bytes.HasPrefix(line, []byte("http: TLS handshake error")) {
+		level = slog.LevelDebug
+	}
+	c.logger.Log(context.Background(), level, string(bytes.TrimSpace(line)))
+	return len(line), nil
+}
+
+// Secured tells browsers to reach this host by HTTPS alone, for a year, if it does.
+func Secured(https bool, next http.Handler) http.Handler {
+	if !https {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Strict-Transport-Security", "max-age=31536000")
+		next.ServeHTTP(w, r)
+	})
 }
 
 // NewLogger logs to w what somebody should know, or everything.
