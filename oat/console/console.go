@@ -157,8 +157,10 @@ func (cfg *Config) complete() {
 
 // ServeHTTP serves every path below Config.Prefix, the prefix included.
 func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	answer := &tracked{ResponseWriter: w}
+	defer c.answerPanic(answer, r)
 	setHeaders(w.Header())
-	c.handler.ServeHTTP(w, r)
+	c.handler.ServeHTTP(answer, r)
 }
 
 // setHeaders sets what holds for every answer. Pages are never stored, because what they

@@ -85,6 +85,8 @@
 //   - The limit was reached meanwhile: 409, with what was typed.
 //   - Others keep changing the organization, or the log cannot be reached: 503, with what
 //     was typed. What may have been done is not done twice when the form is sent again.
+//   - A function of the host panics: 500, and the stack in [Config.Logger]. What was
+//     panicked with is not logged. An answer that has begun is cut off.
 //   - An address, id or method that is none: 404 and 405. A body over 128 KiB: 413; one
 //     that is no form: 415; a damaged one: 400.
 //
