@@ -102,12 +102,22 @@ func (s *Service) append(ctx context.Context, by Actor, e *entry, now time.Time,
 	if err != nil {
 		return fmt.Errorf("record %s: %w", batch[0].Type, err)
 	}
+	if e.state.version > 0 && records[0].Previous != e.state.last.Hash() {
+		// The log had lost its end, and others have brought it to the same version again.
+		// It is recorded by now; what comes next is decided on what is there.
+		s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "decided on a state that the log has lost", slog.String("organization", e.name))
+		e.state = newOrganization(e.name)
+		_, err = s.follow(ctx, e.state)
+	}
 	for i := range records {
 		// In place, so that the verifier finds the payload decoded.
-		if err := e.state.apply(&records[i]); err != nil {
-			e.state = nil
-			return err
+		if err == nil && records[i].Version > e.state.version {
+			err = e.state.apply(&records[i])
 		}
+	}
+	if err != nil {
+		e.state = nil
+		return err
 	}
 	if s.cfg.Verifier != nil {
 		s.cfg.Verifier.observe(context.WithoutCancel(ctx), s.cfg.Log, records)
@@ -153,24 +163,60 @@ func (s *Service) envelopes(by Actor, now time.Time, payloads []events.Payload) 
 	return batch, nil
 }
 
-// refresh folds into the entry's state what the log holds beyond it.
+// refresh folds into the entry's state what the log holds beyond it. What the state was
+// folded from must still be there: a savepoint that was rolled back, or a failover to a
+// server that lacks the last records, makes the log shorter than it was, and a state that
+// knows what never was would refuse for ever. Such a state is let go.
 func (s *Service) refresh(ctx context.Context, e *entry) error {
-	if e.state == nil && s.outer != nil {
-		e.state = s.outer.cache.known(e.name)
+	begin := []func() *organization{
+		func() *organization { return e.state },
+		func() *organization {
+			if s.outer == nil {
+				return nil
+			}
+			return s.outer.cache.known(e.name)
+		},
+		func() *organization { return s.loadSnapshot(ctx, e) },
+		func() *organization { return newOrganization(e.name) },
 	}
-	if e.state == nil {
-		e.state = s.loadSnapshot(ctx, e)
-	}
-	for r, err := range s.cfg.Log.ReadStream(ctx, events.OrganizationStream(e.name), e.state.version) {
-		if err == nil {
-			err = e.state.apply(&r)
+	for _, from := range begin {
+		state := from()
+		if state == nil {
+			continue
 		}
+		e.state = nil
+		sound, err := s.follow(ctx, state)
 		if err != nil {
-			e.state = nil
 			return fmt.Errorf("read %s: %w", e.name, err)
 		}
+		if sound {
+			e.state = state
+			return nil
+		}
+		s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "state does not agree with the log, and is folded anew", slog.String("organization", e.name))
 	}
 	return nil
+}
+
+// follow folds what the log holds beyond the state, and tells whether the log holds the
+// record that the state ends with.
+func (s *Service) follow(ctx context.Context, state *organization) (sound bool, err error) {
+	sound = state.version == 0
+	for r, err := range s.cfg.Log.ReadStream(ctx, events.OrganizationStream(state.name), max(state.version-1, 0)) {
+		switch {
+		case err != nil:
+			return false, err
+		case sound:
+			err = state.apply(&r)
+		case r.Version != state.version || r.Hash() != state.last.Hash():
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		sound = true
+	}
+	return sound, nil
 }
 
 // pause waits before the next try: longer with each, and not as long as somebody

@@ -22,7 +22,7 @@ import (
 // It is used only if the log still holds the record it was made at, unchanged.
 
 const (
-	snapshotFormat = "oatmill.organization.v2"
+	snapshotFormat = "oatmill.organization.v3"
 	// snapshotEvery is how many events a stream grows by between snapshots; large
 	// organizations wait longer, so that writing them stays a small part of the work.
 	snapshotEvery = 500
