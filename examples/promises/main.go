@@ -26,6 +26,7 @@ import (
 	"strings"
 
 	"golang.org/x/perf/benchfmt"
+	"golang.org/x/perf/benchunit"
 )
 
 // promise is one line of the table.
@@ -125,11 +126,12 @@ func (p promise) measure(ctx context.Context, count int) (float64, error) {
 		return 0, fmt.Errorf("%s: %w\n%s%s", cmd, err, output.String(), problems.String())
 	}
 	values := make(map[string][]float64)
+	one, unit := benchunit.Tidy(1, p.unit) // the reader makes seconds of nanoseconds
 	reader := benchfmt.NewReader(&output, p.bench)
 	for reader.Scan() {
 		if result, ok := reader.Result().(*benchfmt.Result); ok {
-			if value, ok := result.Value(p.unit); ok {
-				values[result.Name.String()] = append(values[result.Name.String()], value*cmp.Or(p.scale, 1))
+			if value, ok := result.Value(unit); ok {
+				values[result.Name.String()] = append(values[result.Name.String()], value/one*cmp.Or(p.scale, 1))
 			}
 		}
 	}
