@@ -75,8 +75,7 @@ func TestStalledBody(t *testing.T) {
 }
 
 // TestSlowLayer: a body for the registry may take longer than a pause, as long as it goes
-// on, and so may what the registry does with it: a deadline that is not taken back at the
-// end of the body ends the request.
+// on, and so may what the registry does with it. A Read that allows no more time breaks it.
 func TestSlowLayer(t *testing.T) {
 	const pause = 500 * time.Millisecond
 	mux := http.NewServeMux()

@@ -1,7 +1,6 @@
 package site
 
 import (
-	"errors"
 	"io"
 	"net/http"
 	"time"
@@ -59,10 +58,8 @@ func (b *promptBody) allow(d time.Duration) {
 
 func (b *promptBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	switch {
-	case errors.Is(err, io.EOF):
-		_ = b.connection.SetReadDeadline(time.Time{})
-	case err == nil && b.pause > 0:
+	// At the end of the body net/http takes the deadline back itself.
+	if err == nil && b.pause > 0 {
 		b.allow(b.pause)
 	}
 	return n, err
