@@ -17,9 +17,25 @@ type batcher interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
+// ending is the last record of the log: its position, which is the counter's, and its
+// hash. Where there is no record there is the zero Hash. Two logs that once were the same
+// can end at the same position and be different ones; the hash tells.
+type ending struct {
+	position events.Position
+	hash     events.Hash
+}
+
+// known is the hash as the server compares it, NULL where there is no record.
+func (e ending) known() []byte {
+	if e.hash == (events.Hash{}) {
+		return nil
+	}
+	return e.hash[:]
+}
+
 // view is what the database says of the streams and IDs of a group.
 type view struct {
-	end   events.Position
+	end   ending
 	heads map[events.StreamID]events.Head
 	taken map[ulid.ULID]events.Recorded
 }
@@ -84,17 +100,20 @@ func (l *Log) readView(results pgx.BatchResults, v *view, lock, ids bool) error 
 	})
 }
 
-// readHeads reads a row for every head. They all have the counter, and where there is
-// no head there is one row with nothing else.
+// readHeads reads a row for every head. They all have the end of the log, and where there
+// is no head there is one row with nothing else.
 func (l *Log) readHeads(rows pgx.Rows, v *view) error {
 	defer rows.Close()
-	v.end = -1
+	v.end.position = -1
 	for rows.Next() {
 		var name *string
 		var version *int64
-		var hash []byte
-		if err := rows.Scan(&v.end, &name, &version, &hash); err != nil {
+		var last, hash []byte
+		if err := rows.Scan(&v.end.position, &last, &name, &version, &hash); err != nil {
 			return err
+		}
+		if n := copy(v.end.hash[:], last); n != len(last) || n != 0 && n != len(v.end.hash) {
+			return l.damaged("the hash of the record at position %d cannot be read", v.end.position)
 		}
 		if name == nil {
 			continue
@@ -105,7 +124,7 @@ func (l *Log) readHeads(rows pgx.Rows, v *view) error {
 		}
 		v.heads[events.StreamID(*name)] = head
 	}
-	if rows.Err() == nil && v.end < 0 {
+	if rows.Err() == nil && v.end.position < 0 {
 		return l.damaged("the counter is missing")
 	}
 	return rows.Err()
@@ -113,7 +132,7 @@ func (l *Log) readHeads(rows pgx.Rows, v *view) error {
 
 // plan is what one statement adds.
 type plan struct {
-	end     events.Position // after which the records come
+	end     ending // after which the records come
 	records []events.Recorded
 	hashes  []events.Hash                   // of the records
 	heads   map[events.StreamID]events.Head // of the streams that grow
@@ -126,7 +145,7 @@ type plan struct {
 // An addition that does not fit, or whose IDs stand in the plan, is answered only when the
 // database was asked about it and the plan changes nothing about the answer. Otherwise
 // it is left for the next round, with a look.
-func decide(end events.Position, heads map[events.StreamID]events.Head, taken map[ulid.ULID]events.Recorded, group []*addition) *plan {
+func decide(end ending, heads map[events.StreamID]events.Head, taken map[ulid.ULID]events.Recorded, group []*addition) *plan {
 	p := &plan{end: end, heads: make(map[events.StreamID]events.Head)}
 	planned := make(map[ulid.ULID]struct{}, len(group))
 	for _, a := range group {
@@ -170,7 +189,7 @@ func (p *plan) leave(a *addition) {
 func (p *plan) add(a *addition, head events.Head, planned map[ulid.ULID]struct{}) {
 	records, head := events.Seal(a.stream, head, a.batch)
 	for i := range records {
-		records[i].Position = p.end + events.Position(len(p.records)+i+1)
+		records[i].Position = p.end.position + events.Position(len(p.records)+i+1)
 		planned[records[i].ID] = struct{}{}
 	}
 	for i := range records[1:] {
@@ -183,7 +202,7 @@ func (p *plan) add(a *addition, head events.Head, planned map[ulid.ULID]struct{}
 	p.parts = append(p.parts, records)
 }
 
-// insert adds what is planned, if the counter stands where the plan takes it to be.
+// insert adds what is planned, if the log ends where the plan takes it to end.
 func (l *Log) insert(ctx context.Context, q batcher, p *plan) (added bool, err error) {
 	rows, err := q.Query(ctx, l.sql.insert, p.arguments()...)
 	if err != nil {

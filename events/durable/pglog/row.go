@@ -16,8 +16,8 @@ import (
 const recordFields = "position, stream, version, id, type, time, actor, correlation, causation, reason, previous, data"
 
 // arguments are those of statements.insert: the counter's place, the number of records,
-// and a list for each column, because a list costs the server less than as many
-// parameters.
+// a list for each column, because a list costs the server less than as many parameters,
+// and the hash at the counter's place.
 func (p *plan) arguments() []any {
 	n := len(p.records)
 	streams, versions, ids := make([]string, n), make([]int64, n), make([]pgtype.UUID, n)
@@ -33,9 +33,10 @@ func (p *plan) arguments() []any {
 		previous[i], hashes[i], data[i] = r.Previous[:], p.hashes[i][:], string(r.Data)
 	}
 	return []any{
-		int64(p.end), int64(n),
+		int64(p.end.position), int64(n),
 		streams, versions, pgtype.FlatArray[pgtype.UUID](ids), types, times, actors, correlations,
 		pgtype.FlatArray[pgtype.UUID](causations), reasons, previous, hashes, data,
+		p.end.known(),
 	}
 }
 

@@ -112,7 +112,8 @@ func newStatements(schema string) statements {
 	in := func(statement string) string { return within(schema, statement) }
 	return statements{
 		lock: in(`SELECT position FROM %s.counter FOR UPDATE`),
-		heads: in(`SELECT c.position, h.stream, h.version, h.hash FROM %s.counter AS c LEFT JOIN (
+		heads: in(`SELECT c.position, l.hash, h.stream, h.version, h.hash FROM %s.counter AS c
+LEFT JOIN LATERAL (SELECT hash FROM %s.records WHERE position = c.position LIMIT 1) AS l ON true LEFT JOIN (
   SELECT r.* FROM unnest($1::text[]) AS s (name) CROSS JOIN LATERAL
     (SELECT stream, version, hash FROM %s.records WHERE stream = s.name ORDER BY version DESC LIMIT 1) AS r) AS h ON true`),
 		byID:        in(`SELECT ` + recordFields + ` FROM %s.records WHERE id = ANY ($1::uuid[])`),
@@ -135,10 +136,14 @@ HAVING min(version) <> 1 OR max(version) <> count(*) LIMIT 1`),
 	}
 }
 
-// insertion adds records and moves the counter, or, when the counter is not at $1, does
-// nothing. It yields a row when it has.
+// insertion adds records and moves the counter. It does nothing when the counter is not at
+// $1, or when the record there has another hash than $15: after a failover that lost the
+// end of the log, others may have brought the counter to the same number with records of
+// theirs. It yields a row when it has added.
 const insertion = `WITH moved AS (
-  UPDATE %s.counter SET position = position + $2 WHERE position = $1 RETURNING position
+  UPDATE %s.counter SET position = position + $2
+  WHERE position = $1 AND (SELECT hash FROM %s.records WHERE position = $1) IS NOT DISTINCT FROM $15::bytea
+  RETURNING position
 ), added AS (
   INSERT INTO %s.records (position, stream, version, id, type, time, actor, correlation, causation, reason, previous, hash, data)
   SELECT $1 + r.n, r.stream, r.version, r.id, r.type, r.time, r.actor, r.correlation, r.causation, r.reason, r.previous, r.hash, r.data

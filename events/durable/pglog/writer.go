@@ -15,10 +15,11 @@ import (
 // whoever leads the queue.
 //
 // A group mostly takes one round trip: a statement that adds everything, on the condition
-// that the counter still stands where the writer left it. While it does, nobody else has
-// appended, and the heads that the writer remembers are right. When it does not, the
-// statement has done nothing, and the group is decided again under the counter's lock.
-// The writer stays with the lock for as long as it finds that others append too.
+// that the log still ends with the record with which the writer left it. While it does,
+// nobody else has appended, and the heads that the writer remembers are right. When it
+// does not, the statement has done nothing, and the group is decided again under the
+// counter's lock. The writer stays with the lock for as long as it finds that others
+// append too.
 type writer struct {
 	log     *Log
 	company bool // the last group had more than one addition
@@ -27,7 +28,7 @@ type writer struct {
 
 	known  bool // whether end and heads were right when they were last looked at
 	others bool // somebody else appends too
-	end    events.Position
+	end    ending
 	heads  map[events.StreamID]events.Head
 }
 
@@ -123,7 +124,7 @@ func (w *writer) unsent(err error) error {
 
 // committed answers those whose records are there now.
 func (w *writer) committed(p *plan) {
-	w.end += events.Position(len(p.records))
+	w.end = ending{p.end.position + events.Position(len(p.records)), p.hashes[len(p.hashes)-1]}
 	for stream, head := range p.heads {
 		w.heads[stream] = head
 	}
@@ -131,8 +132,8 @@ func (w *writer) committed(p *plan) {
 	for i, a := range p.members {
 		a.answer(p.parts[i], nil)
 	}
-	w.log.tail.reached(w.end)
-	w.log.bell.ring(w.end)
+	w.log.tail.reached(w.end.position)
+	w.log.bell.ring(w.end.position)
 }
 
 // look asks the database about the additions that cannot be decided by what the writer

@@ -1,0 +1,69 @@
+package pglog_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/pglog"
+)
+
+// loseAfter takes away what comes behind a position, as a failover to a standby does that
+// had not received it.
+func loseAfter(t testing.TB, address string, p events.Position) {
+	t.Helper()
+	mustExec(t, address, `SET search_path = oatmill`, `ALTER TABLE records DISABLE TRIGGER ALL`,
+		fmt.Sprintf(`DELETE FROM records WHERE position > %d`, p), fmt.Sprintf(`UPDATE counter SET position = %d`, p),
+		`ALTER TABLE records ENABLE TRIGGER ALL`)
+}
+
+// TestAppendAfterLossDoesNotTrustMemory loses a record that a handle remembers. Another one
+// then brings the log to the same length. Wherever the first handle appends next, it learns
+// that the stream of the lost record is a shorter one.
+//
+// What breaks it: the counter alone as the condition of insertion; a look, or a locked, that
+// compares positions only before it keeps the heads of other streams.
+func TestAppendAfterLossDoesNotTrustMemory(t *testing.T) {
+	for name, next := range map[string]events.StreamID{
+		"in the stream":                   acme,
+		"in another that it remembers":    "organization/remembered",
+		"in another that it has not seen": "organization/new",
+	} {
+		t.Run(name, func(t *testing.T) {
+			address, g := newDatabase(t), newGenerator()
+			log, other := openFor(t, address, pglog.Config{}), openFor(t, address, pglog.Config{})
+			mustAppend(t, log, "organization/remembered", g.tokenGenerated())
+			mustAppend(t, log, acme, g.batch(2)...)
+			mustAppend(t, log, acme, g.tokenGenerated())
+			loseAfter(t, address, 3)
+			mustAppend(t, other, "organization/other", g.tokenGenerated())
+			if next != acme {
+				mustAppend(t, log, next, g.tokenGenerated())
+			}
+			if _, err := log.Append(t.Context(), acme, 3, g.tokenGenerated()); !errors.Is(err, events.ErrConflict) {
+				t.Errorf("an append to version 3 of 2: %v", err)
+			}
+			if r := mustAppend(t, log, acme, g.tokenGenerated()); r[0].Version != 3 {
+				t.Errorf("appended as version %d to a stream of 2", r[0].Version)
+			}
+			sound(t, other)
+		})
+	}
+}
+
+// TestAppendAfterLossOfEverything begins a log again that a handle remembers.
+//
+// What breaks it: a condition of insertion that no empty log meets.
+func TestAppendAfterLossOfEverything(t *testing.T) {
+	address, g := newDatabase(t), newGenerator()
+	log := openFor(t, address, pglog.Config{})
+	mustAppend(t, log, acme, g.batch(2)...)
+	loseAfter(t, address, 0)
+	for want := range events.Version(3) {
+		if r := mustAppend(t, log, acme, g.tokenGenerated()); r[0].Version != want+1 {
+			t.Errorf("appended as version %d, want %d", r[0].Version, want+1)
+		}
+	}
+	sound(t, log)
+}
