@@ -3,6 +3,7 @@ package pglog
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -44,6 +45,8 @@ const (
 	codeBadUser     = "28000"
 	codeStarting    = "57P03"
 	codeCrowded     = "53300"
+
+	classConnection = "08" // how the codes begin that are about connections
 )
 
 // code is PostgreSQL's code of an error, "" where it is none of PostgreSQL's.
@@ -82,7 +85,8 @@ func (l *Log) explain(err error) error {
 // undone tells of an error of a statement that appends, or of COMMIT, whether
 // nothing of it was or will be done. An error that the server reports as such undoes the
 // transaction. When the server says farewell instead, or nothing, the transaction may
-// have been committed before.
+// have been committed before. So it may when a pooler in between reports, as an ordinary
+// error, that it lost the server.
 func undone(err error) bool {
 	if errors.Is(err, pgx.ErrTxCommitRollback) || pgconn.SafeToRetry(err) {
 		return true
@@ -92,7 +96,8 @@ func undone(err error) bool {
 		return true
 	}
 	var failure *pgconn.PgError
-	return errors.As(err, &failure) && failure.SeverityUnlocalized == "ERROR" && failure.Code != codeUnknown
+	return errors.As(err, &failure) && failure.SeverityUnlocalized == "ERROR" && failure.Code != codeUnknown &&
+		!strings.HasPrefix(failure.Code, classConnection)
 }
 
 // collided tells of an error that the same append, decided with a look at the database,
