@@ -122,14 +122,21 @@ func (q *queue) length() int {
 // next group is sent. Without it the first of them would get a group for itself, and all
 // the others wait for that and the next. It goes on until nobody else comes, and where
 // fewer than want have come, a little longer: on a busy machine they take their time, and
-// a caller who misses a group waits for all of it.
-func (q *queue) gather(want int, patience time.Duration) {
-	began, before := time.Now(), 0
-	for n := q.length(); n > before || n < want && time.Since(began) < patience; n = q.length() {
+// a caller who misses a group waits for all of it. It tells whether as many came: those
+// who did not come in that time are not to be waited for again.
+func (q *queue) gather(want int, patience time.Duration) (came bool) {
+	patience = min(patience, maxPatience)
+	began, before, n := time.Now(), 0, q.length()
+	for ; n > before || n < want && time.Since(began) < patience; n = q.length() {
 		before = n
 		runtime.Gosched()
 	}
+	return n >= want
 }
+
+// maxPatience bounds how long gather waits. A group that was slow, because it waited for a
+// host's transaction perhaps, says nothing about how long callers need to come back.
+const maxPatience = 2 * time.Millisecond
 
 // Bounds of a group, so that those at its beginning do not wait long for those at its end.
 const (
@@ -215,7 +222,9 @@ func told(stream events.StreamID, err error) error {
 func (l *Log) lead() {
 	for {
 		if l.write.company || l.queue.length() > 1 {
-			l.queue.gather(l.write.want, l.write.took/8)
+			if !l.queue.gather(l.write.want, l.write.took/8) {
+				l.write.want = 0
+			}
 		}
 		group, over := l.queue.take()
 		if over {
