@@ -1,9 +1,11 @@
 package pglog_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/oatmill/oatmill/events"
 	"github.com/oatmill/oatmill/events/durable/pglog"
@@ -66,4 +68,36 @@ func TestAppendAfterLossOfEverything(t *testing.T) {
 		}
 	}
 	sound(t, log)
+}
+
+// TestWaitAfterLossWaits loses a record that a handle knows of. A reader of what is left
+// soon sleeps again, and wakes when there is another record in its place.
+//
+// What breaks it: a tail whose end only moves forward, or one that does not look while
+// nobody has to wait.
+func TestWaitAfterLossWaits(t *testing.T) {
+	for name, cfg := range map[string]pglog.Config{"notified": {}, "polling": {NoNotify: true}} {
+		t.Run(name, func(t *testing.T) {
+			address, g := newDatabase(t), newGenerator()
+			log := openFor(t, address, cfg)
+			mustAppend(t, log, acme, g.batch(3)...)
+			loseAfter(t, address, 2)
+			asleep := func() bool {
+				ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+				defer cancel()
+				return errors.Is(log.Wait(ctx, 2), context.DeadlineExceeded)
+			}
+			for began := time.Now(); !asleep(); {
+				if time.Since(began) > 10*time.Second {
+					t.Fatal("a wait for position 3 of 2 still returns at once")
+				}
+			}
+			woken := make(chan error, 1)
+			go func() { woken <- log.Wait(t.Context(), 2) }()
+			mustAppend(t, openFor(t, address, pglog.Config{}), acme, g.tokenGenerated())
+			if err := <-woken; err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }

@@ -15,15 +15,16 @@ import (
 // tail is the end of the log as far as this process knows it, and those who wait for it
 // to move. Appends of this process move it at once. Those of others are found by asking
 // the database, which notifications make sooner, for as long as somebody waits and a
-// little longer.
+// little longer. The same way it finds that the log became shorter.
 type tail struct {
 	log *Log
 
 	mu      sync.Mutex
 	end     events.Position
+	told    int           // how often somebody said that there is a record
 	moved   chan struct{} // closed when end moves; nil while nobody waits
 	waiting int
-	left    time.Time // when the last one who waited left
+	left    time.Time // when the last one who waited, or had no need to, left
 	looking bool
 	closed  bool
 	looked  sync.WaitGroup
@@ -57,7 +58,8 @@ func (l *Log) Wait(ctx context.Context, after events.Position) error {
 }
 
 // enter is what to wait for; nil with an error, and without one when the end is beyond
-// after already. Who gets a channel must leave.
+// after already. Who gets a channel must leave. The looking goes on in both cases: who need
+// not wait because of a record that was lost would otherwise never need to.
 func (t *tail) enter(after events.Position) (<-chan struct{}, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -65,18 +67,25 @@ func (t *tail) enter(after events.Position) (<-chan struct{}, error) {
 	case t.closed:
 		return nil, fmt.Errorf("wait for position %d: %w", after+1, events.ErrClosed)
 	case t.end > after:
+		t.left = time.Now()
+		t.watch()
 		return nil, nil
 	}
 	if t.moved == nil {
 		t.moved = make(chan struct{})
 	}
 	t.waiting++
+	t.watch()
+	return t.moved, nil
+}
+
+// watch has somebody look. The caller holds the lock.
+func (t *tail) watch() {
 	if !t.looking {
 		t.looking = true
 		t.looked.Add(1)
 		go t.look()
 	}
-	return t.moved, nil
 }
 
 func (t *tail) leave() {
@@ -90,9 +99,31 @@ func (t *tail) leave() {
 func (t *tail) reached(p events.Position) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.told++
 	if p > t.end {
 		t.end = p
 		t.wake()
+	}
+}
+
+// asking is to be called before the database is asked for the end.
+func (t *tail) asking() (told int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.told
+}
+
+// answered notes what the database said. A log that ends before the end that is known has
+// become shorter, unless somebody said since the question that there is a record: the
+// answer may be from before that.
+func (t *tail) answered(end events.Position, told int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if end > t.end {
+		t.wake()
+	}
+	if end > t.end || told == t.told {
+		t.end = end
 	}
 }
 
@@ -128,9 +159,9 @@ func (t *tail) look() {
 	e := &ear{log: t.log}
 	defer e.close()
 	for trouble := ""; t.needed(); {
-		end, err := e.hear(t.log.ctx)
+		end, told, err := e.hear(t.log.ctx)
 		if err == nil {
-			t.reached(end)
+			t.answered(end, told)
 			trouble = ""
 		} else if t.log.ctx.Err() == nil && trouble != err.Error() {
 			trouble = err.Error()
@@ -146,24 +177,26 @@ type ear struct {
 	asked bool // since the connection began to listen
 }
 
-// hear is the end of the log, after a notification or after a while.
-func (e *ear) hear(ctx context.Context) (events.Position, error) {
+// hear is the end of the log, after a notification or after a while, and what the tail
+// had been told when it was asked for.
+func (e *ear) hear(ctx context.Context) (end events.Position, told int, err error) {
 	if e.log.cfg.NoNotify {
-		end, err := e.log.End(ctx)
+		told = e.log.tail.asking()
+		end, err = e.log.End(ctx)
 		_ = pause(ctx, e.log.cfg.PollInterval)
-		return end, err
+		return end, told, err
 	}
-	end, err := e.listen(ctx)
+	end, told, err = e.listen(ctx)
 	if err != nil {
 		e.close()
 		_ = pause(ctx, e.log.cfg.PollInterval)
 	}
-	return end, err
+	return end, told, err
 }
 
 // listen asks for the end after every notification. The position that a notification
 // names is not trusted: anybody who can connect may send one.
-func (e *ear) listen(ctx context.Context) (end events.Position, err error) {
+func (e *ear) listen(ctx context.Context) (end events.Position, told int, err error) {
 	if e.conn == nil {
 		err = e.open(ctx)
 	}
@@ -171,13 +204,14 @@ func (e *ear) listen(ctx context.Context) (end events.Position, err error) {
 		err = e.wait(ctx)
 	}
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	asking, cancel := context.WithTimeout(ctx, e.log.cfg.Timeout)
 	defer cancel()
+	told = e.log.tail.asking()
 	err = e.conn.QueryRow(asking, e.log.sql.end).Scan((*int64)(&end))
 	e.asked = err == nil
-	return end, err
+	return end, told, err
 }
 
 // open takes a connection out of the pool for good, so that the pool can make another.
