@@ -2,8 +2,11 @@ package pglog
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -24,6 +27,9 @@ func (l *Log) Head(ctx context.Context, stream events.StreamID) (events.Head, er
 }
 
 func (l *Log) headIn(ctx context.Context, q executor, stream events.StreamID) (head events.Head, err error) {
+	if _, err := events.ParseStreamID(string(stream)); err != nil {
+		return events.Head{}, err
+	}
 	err = l.use(ctx, func(ctx context.Context) error {
 		var hash []byte
 		err := q.QueryRow(ctx, l.sql.head, string(stream)).Scan((*int64)(&head.Version), &hash)
@@ -71,7 +77,7 @@ func (l *Log) saveSnapshotIn(ctx context.Context, q executor, stream events.Stre
 		data = []byte{}
 	}
 	err := l.use(ctx, func(ctx context.Context) error {
-		_, err := q.Exec(ctx, l.sql.saveSnapshot, string(stream), int64(s.Head.Version), s.Head.Hash[:], s.Format, data)
+		_, err := q.Exec(ctx, l.sql.saveSnapshot, string(stream), int64(s.Head.Version), s.Head.Hash[:], toText(s.Format), data)
 		return err
 	})
 	if err != nil {
@@ -86,15 +92,20 @@ func (l *Log) LoadSnapshot(ctx context.Context, stream events.StreamID) (events.
 }
 
 func (l *Log) loadSnapshotIn(ctx context.Context, q executor, stream events.StreamID) (s events.Snapshot, err error) {
+	if _, err := events.ParseStreamID(string(stream)); err != nil {
+		return events.Snapshot{}, err
+	}
+	var format string
 	err = l.use(ctx, func(ctx context.Context) error {
 		var hash []byte
-		err := q.QueryRow(ctx, l.sql.loadSnapshot, string(stream)).Scan((*int64)(&s.Head.Version), &hash, &s.Format, &s.Data)
+		err := q.QueryRow(ctx, l.sql.loadSnapshot, string(stream)).Scan((*int64)(&s.Head.Version), &hash, &format, &s.Data)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
 			return nil
 		case err == nil && copy(s.Head.Hash[:], hash) != len(s.Head.Hash):
 			return l.damaged("the snapshot of %s cannot be read", stream)
 		}
+		s.Format = fromText(format)
 		return err
 	})
 	if err != nil {
@@ -117,7 +128,7 @@ func (l *Log) saveCheckpointIn(ctx context.Context, q executor, name string, p e
 		return false, fmt.Errorf("%w: checkpoint name of %d bytes: want 1 to %d", events.ErrInvalid, len(name), events.MaxText)
 	}
 	err = l.use(ctx, func(ctx context.Context) error {
-		tag, err := q.Exec(ctx, l.sql.saveCheckpoint, name, int64(max(p, 0)))
+		tag, err := q.Exec(ctx, l.sql.saveCheckpoint, toText(name), int64(max(p, 0)))
 		advanced = tag.RowsAffected() > 0
 		return err
 	})
@@ -130,7 +141,7 @@ func (l *Log) saveCheckpointIn(ctx context.Context, q executor, name string, p e
 // LoadCheckpoint is [events.Checkpoints.LoadCheckpoint].
 func (l *Log) LoadCheckpoint(ctx context.Context, name string) (p events.Position, err error) {
 	err = l.use(ctx, func(ctx context.Context) error {
-		err := l.pool.QueryRow(ctx, l.sql.loadCheckpoint, name).Scan((*int64)(&p))
+		err := l.pool.QueryRow(ctx, l.sql.loadCheckpoint, toText(name)).Scan((*int64)(&p))
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
 		}
@@ -140,6 +151,32 @@ func (l *Log) LoadCheckpoint(ctx context.Context, name string) (p events.Positio
 		return 0, fmt.Errorf("load checkpoint %q: %w", name, err)
 	}
 	return p, nil
+}
+
+// hexed begins a text that stands for other bytes, in hexadecimal.
+const hexed = `\x`
+
+// toText is a name as the server can keep it, which takes neither NUL nor what is no
+// UTF-8. Names that it can keep stay as they are, except those that look like one in
+// hexadecimal.
+func toText(name string) string {
+	if utf8.ValidString(name) && !strings.Contains(name, "\x00") && !strings.HasPrefix(name, hexed) {
+		return name
+	}
+	return hexed + hex.EncodeToString([]byte(name))
+}
+
+// fromText is the name that toText made a text of.
+func fromText(text string) string {
+	digits, ok := strings.CutPrefix(text, hexed)
+	if !ok {
+		return text
+	}
+	name, err := hex.DecodeString(digits)
+	if err != nil {
+		return text // not of toText
+	}
+	return string(name)
 }
 
 // Check counts and tells whether the log's parts agree: positions run without a gap up to the

@@ -120,7 +120,7 @@
 //	counter      one row: the position of the last record
 //	records      a row per record, by position; data is the JSON that was appended, as text
 //	snapshots    a row per stream
-//	checkpoints  a row per name
+//	checkpoints  a row per name; one that is no text begins with \x and is in hexadecimal
 //	log          a view for people, with data as JSON
 //
 // A query of one's own is plain SQL:

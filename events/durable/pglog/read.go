@@ -42,7 +42,8 @@ func (l *Log) ReadAll(ctx context.Context, after events.Position) iter.Seq2[even
 }
 
 // ReadStream is [events.Log.ReadStream]. A record that is missing is left out: the
-// versions of the others tell, and [events.VerifyChain] does.
+// versions of the others tell, and [events.VerifyChain] does. What is no stream's ID is
+// [events.ErrInvalid].
 func (l *Log) ReadStream(ctx context.Context, stream events.StreamID, after events.Version) iter.Seq2[events.Recorded, error] {
 	return l.pages(ctx, "read "+string(stream), func() fetcher { return l.streamAfter(stream, after) })
 }
@@ -144,6 +145,9 @@ func (l *Log) allAfter(after events.Position) fetcher {
 func (l *Log) streamAfter(stream events.StreamID, after events.Version) fetcher {
 	after, size := max(after, 0), pageSize(firstPage)
 	return func(ctx context.Context, q batcher) page {
+		if _, err := events.ParseStreamID(string(stream)); err != nil {
+			return page{err: err}
+		}
 		p := l.page(ctx, q, &size, l.sql.streamAfter, string(stream), int64(after))
 		if n := len(p.records); n > 0 {
 			after = p.records[n-1].Version
