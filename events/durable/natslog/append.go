@@ -117,7 +117,7 @@ func (a *attempt) ended(ctx context.Context) error {
 // try goes one step towards an outcome.
 func (a *attempt) try() (records []events.Recorded, done bool, err error) {
 	n := a.line
-	if !n.current {
+	if !n.current || !a.log.stillOn(n.conn) {
 		if done, err := a.refresh(a.bounded()); done {
 			return nil, true, err
 		}
@@ -216,7 +216,8 @@ func (a *attempt) send() ([]events.Recorded, bool, error) {
 	switch {
 	case err != nil:
 		return a.failed(err)
-	case known:
+	case known: // it may be this batch that stands there
+		a.sent, a.after = true, n.seq
 		return a.duplicate(a.bounded(), seq)
 	}
 	a.log.moves.note(nil)

@@ -57,7 +57,7 @@
 // node. A node that lags behind gives less than there must be, and is asked again.
 //
 // A process says when it has appended, on the subject PREFIX.appended, and [Log.Wait]
-// listens. Where that word is lost, Wait finds out by itself after Config.PollInterval.
+// listens and asks the leader at once. Where that word is lost, Wait finds out by itself after Config.PollInterval.
 //
 // # Event IDs
 //

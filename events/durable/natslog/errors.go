@@ -105,10 +105,11 @@ func unsent(err error) bool {
 }
 
 // forbidden is the error of a request that the server refused to its user, nil when it
-// did not. The server does not answer such a request; it reports to the connection.
-func (l *Log) forbidden(subject string) error {
+// did not. The server does not answer such a request; it reports to the connection, which
+// keeps the report for good: only one that was not there before the request is about it.
+func (l *Log) forbidden(subject string, before error) error {
 	err := l.nc.LastError()
-	if err == nil || !errors.Is(err, nats.ErrPermissionViolation) && !strings.Contains(strings.ToLower(err.Error()), "permissions violation") {
+	if err == nil || err == before || !errors.Is(err, nats.ErrPermissionViolation) && !strings.Contains(strings.ToLower(err.Error()), "permissions violation") {
 		return nil
 	}
 	if !strings.Contains(err.Error(), `"`+subject+`"`) {

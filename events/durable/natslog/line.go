@@ -18,7 +18,8 @@ type line struct {
 	turn   chan struct{} // holds a token while nobody appends
 
 	// Guarded by turn.
-	current bool // was confirmed, and nothing has happened since that makes it doubtful
+	current bool   // was confirmed, and nothing has happened since that makes it doubtful
+	conn    uint64 // the connection it was confirmed on, as how often it was made anew
 	seq     uint64
 	head    events.Head
 	ids     map[ulid.ULID]events.Position
@@ -110,15 +111,32 @@ func (s *lines) put(n *line, size int, seen bool) {
 	}
 }
 
+// forget starts the line over.
+func (n *line) forget() {
+	n.seq, n.head = 0, events.Head{}
+	clear(n.ids)
+}
+
+// connection numbers the connections that the client has made to its servers.
+func (l *Log) connection() uint64 { return l.nc.Stats().Reconnects }
+
+// stillOn tells whether there has been no other connection since that one, and none is
+// being made.
+func (l *Log) stillOn(conn uint64) bool { return l.nc.IsConnected() && l.connection() == conn }
+
 // refresh brings the line up to date with the stream's leader.
 func (l *Log) refresh(ctx context.Context, n *line) error {
 	return l.retry(ctx, func() error {
+		conn := l.connection()
 		m, err := l.tryLeader(ctx, l.cfg.Stream, get{Last: l.subject(n.stream)})
 		if err != nil {
 			return err
 		}
-		if m == nil || m.seq <= n.seq {
-			return l.confirm(n, m)
+		if !l.stillOn(conn) {
+			return fmt.Errorf("%w: the connection was lost", errAgain)
+		}
+		if err := l.confirm(ctx, n, m, conn); err != nil || n.current {
+			return err
 		}
 		e, err := l.parse(m)
 		if err != nil {
@@ -133,18 +151,54 @@ func (l *Log) refresh(ctx context.Context, n *line) error {
 			return l.damaged(e.seq, "version %d follows version %d", e.first, n.head.Version)
 		}
 		n.follow(e)
-		n.current = true
+		n.current, n.conn = true, conn
 		return nil
 	})
 }
 
-// confirm finds that the stream ends where the line does. A leader that has less is none.
-func (l *Log) confirm(n *line, m *message) error {
-	if m == nil && n.seq > 0 || m != nil && m.seq < n.seq {
+// confirm compares the line with m, the last message of its stream, and finds it current
+// when both end alike. A leader that has less is none. One that has another message where
+// the line ends has lost the end of the stream with its disk or its power, and others
+// have appended since: what the line knows is then no longer so, and it starts over. Only a
+// new connection can lead to such a leader.
+func (l *Log) confirm(ctx context.Context, n *line, m *message, conn uint64) (err error) {
+	n.current = false
+	switch {
+	case n.seq == 0:
+		if m == nil {
+			n.current, n.conn = true, conn
+		}
+		return nil
+	case m == nil || m.seq < n.seq:
 		return fmt.Errorf("%w: the leader of stream %s lacks sequence %d", errAgain, l.cfg.Stream, n.seq)
+	case m.seq > n.seq && n.conn == conn:
+		return nil
 	}
-	n.current = true
+	there := m
+	if m.seq > n.seq {
+		if there, err = l.tryLeader(ctx, l.cfg.Stream, get{Seq: n.seq}); err != nil {
+			return err
+		}
+	}
+	if same, err := l.isHead(n, there); err != nil {
+		return err
+	} else if !same {
+		n.forget()
+		return fmt.Errorf("%w: stream %s was changed", errAgain, l.cfg.Stream)
+	}
+	if n.conn = conn; there == m {
+		n.current = true
+	}
 	return nil
+}
+
+// isHead tells whether a message is the one that the line ends with.
+func (l *Log) isHead(n *line, m *message) (bool, error) {
+	if m == nil || m.subject != l.subject(n.stream) {
+		return false, nil
+	}
+	e, err := l.parse(m)
+	return err == nil && e.head == n.head, err
 }
 
 // overtake takes up what others appended behind the line and before sequence upTo.

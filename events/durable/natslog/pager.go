@@ -131,18 +131,32 @@ func (p *pager) many(ctx context.Context) ([]message, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.log.cfg.RequestTimeout)
 	defer cancel()
 	page := make([]message, 0, p.size)
-	for {
+	for before := "0"; ; {
 		select {
 		case m := <-p.answers:
 			found, last, err := p.read(m)
 			if err != nil || last {
 				return page, err
 			}
+			if added(m, "Nats-Last-Sequence") != before {
+				return p.cut(page)
+			}
+			before = added(m, "Nats-Sequence")
 			page = append(page, found)
 		case <-ctx.Done():
 			return nil, fmt.Errorf("%w: a page from sequence %d of stream %s: %w", errAgain, p.next, p.log.cfg.Stream, ctx.Err())
 		}
 	}
+}
+
+// cut is what came of a page before messages were lost, as they are when the connection is
+// made anew in the middle of it. The rest of the page is of no use.
+func (p *pager) cut(page []message) ([]message, error) {
+	p.end()
+	if len(page) == 0 {
+		return nil, fmt.Errorf("%w: the beginning of a page from sequence %d of stream %s was lost", errAgain, p.next, p.log.cfg.Stream)
+	}
+	return page, nil
 }
 
 // read is a message of an answer. last tells that the answer ends without one.

@@ -22,6 +22,7 @@ func (l *Log) ask(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
 	}
 	one, cancel := context.WithTimeout(ctx, l.cfg.RequestTimeout)
 	defer cancel()
+	before := l.nc.LastError()
 	answer, err := l.nc.RequestMsgWithContext(one, m)
 	switch {
 	case err == nil:
@@ -31,7 +32,7 @@ func (l *Log) ask(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
 	case unsent(err):
 		return nil, fmt.Errorf("%w: %w", errAgain, err)
 	}
-	if forbidden := l.forbidden(m.Subject); forbidden != nil {
+	if forbidden := l.forbidden(m.Subject, before); forbidden != nil {
 		return nil, forbidden
 	}
 	return nil, fmt.Errorf("%w: %w", errUnsure, err)

@@ -155,6 +155,9 @@ func (l *Log) manifest(ctx context.Context, stream events.StreamID) (m manifest,
 // LoadSnapshot is [events.Snapshots.LoadSnapshot]. A snapshot that was changed or is not
 // complete is none.
 func (l *Log) LoadSnapshot(ctx context.Context, stream events.StreamID) (events.Snapshot, error) {
+	if _, err := events.ParseStreamID(string(stream)); err != nil {
+		return events.Snapshot{}, err // a wildcard would find that of another stream
+	}
 	s, err := once(ctx, l, func(ctx context.Context) (s events.Snapshot, err error) {
 		for range 3 { // somebody may save at the same time
 			var whole bool

@@ -100,6 +100,7 @@ func (l *Log) checkServer() error {
 func (l *Log) ensure(ctx context.Context, want jetstream.StreamConfig) (*jetstream.StreamInfo, error) {
 	one, cancel := context.WithTimeout(ctx, l.cfg.RequestTimeout)
 	defer cancel()
+	before := l.nc.LastError()
 	s, err := l.js.Stream(one, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		s, err = l.js.CreateStream(one, want)
@@ -116,7 +117,7 @@ func (l *Log) ensure(ctx context.Context, want jetstream.StreamConfig) (*jetstre
 		return nil, fmt.Errorf("stream %s: %w", want.Name, err)
 	}
 	for _, request := range []string{"STREAM.INFO.", "STREAM.CREATE."} {
-		if forbidden := l.forbidden(l.api + request + want.Name); forbidden != nil {
+		if forbidden := l.forbidden(l.api+request+want.Name, before); forbidden != nil {
 			return nil, forbidden
 		}
 	}

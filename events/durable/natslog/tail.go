@@ -111,20 +111,34 @@ type tail struct {
 	polled  sync.WaitGroup
 	sub     *nats.Subscription
 
+	nudge   chan struct{}   // has a token when the poll should ask now
+	mine    events.Position // what this process appended last
 	told    events.Position // what the others were told last
 	telling bool            // they will be told again in a moment
 }
 
-func newTail(l *Log) *tail { return &tail{log: l} }
+func newTail(l *Log) *tail { return &tail{log: l, nudge: make(chan struct{}, 1)} }
 
-// listen subscribes to what others say.
+// listen subscribes to what others say. It is not believed, since anybody may say anything:
+// the poll asks the leader, without waiting for its time.
 func (t *tail) listen() (err error) {
 	t.sub, err = t.log.nc.Subscribe(t.log.wakeSubject(), func(m *nats.Msg) {
-		if p, err := strconv.ParseInt(string(m.Data), 10, 64); err == nil {
-			t.reached(events.Position(p))
+		if p, err := strconv.ParseInt(string(m.Data), 10, 64); err == nil && t.isNews(events.Position(p)) {
+			select {
+			case t.nudge <- struct{}{}:
+			default:
+			}
 		}
 	})
 	return err
+}
+
+// isNews tells whether a record at p is not known of yet. What this process said itself
+// is not news.
+func (t *tail) isNews(p events.Position) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return p > t.last
 }
 
 // wakeSubject is where processes say that they have appended.
@@ -141,6 +155,7 @@ func (t *tail) appended(p events.Position) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.sure = max(t.sure, uint64(p)/perMessage)
+	t.mine = max(t.mine, p)
 	if !t.telling && p > t.told && t.log.enter() == nil {
 		t.telling = true
 		t.tell()
@@ -148,9 +163,9 @@ func (t *tail) appended(p events.Position) {
 	}
 }
 
-// tell says where the log ends. The tail is locked.
+// tell says what this process has appended. The tail is locked.
 func (t *tail) tell() {
-	t.told = t.last
+	t.told = t.mine
 	// What cannot be sent now is found by those who look.
 	_ = t.log.nc.Publish(t.log.wakeSubject(), strconv.AppendInt(nil, int64(t.told), 10))
 }
@@ -159,7 +174,7 @@ func (t *tail) tell() {
 func (t *tail) tellAgain() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.last > t.told {
+	if t.mine > t.told {
 		t.tell()
 		time.AfterFunc(quiet, t.tellAgain)
 		return
@@ -265,7 +280,8 @@ func (t *tail) needed() bool {
 	return t.polling
 }
 
-// poll asks for the end, at once and then every Config.PollInterval. Trouble is logged when
+// poll asks for the end, at once, whenever others say that they have appended, and every
+// Config.PollInterval; never twice in a shorter time than they are quiet. Trouble is logged when
 // it begins and when it changes; those who wait look by themselves from time to time.
 func (t *tail) poll() {
 	defer t.log.leave()
@@ -282,8 +298,10 @@ func (t *tail) poll() {
 			trouble = err.Error()
 			t.log.cfg.Logger.Warn("asking for the end of the log", "stream", t.log.cfg.Stream, "error", err)
 		}
+		_ = pause(t.log.closing, quiet) // the next select sees that the log is closed
 		select {
 		case <-ticker.C:
+		case <-t.nudge:
 		case <-t.log.closing.Done():
 		}
 		if !t.needed() {
