@@ -88,6 +88,11 @@ func (l *Log) explain(err error) error {
 // have been committed before. So it may when a pooler in between reports, as an ordinary
 // error, that it lost the server.
 func undone(err error) bool {
+	if errors.Is(err, pgconn.ErrConnClosed) {
+		// pgx takes it for an error from before anything was sent, and returns it as well
+		// when the connection was lost while it read the answer.
+		return false
+	}
 	if errors.Is(err, pgx.ErrTxCommitRollback) || pgconn.SafeToRetry(err) {
 		return true
 	}

@@ -29,6 +29,22 @@ func TestNobodyIsWaitedForTwice(t *testing.T) {
 	}
 }
 
+// closedConn is the error that pgx has for a connection which is closed: before it sends a
+// query, and when the connection is lost while it reads the answer.
+type closedConn struct{}
+
+func (closedConn) Error() string     { return "conn closed" }
+func (closedConn) SafeToRetry() bool { return true }
+func (closedConn) Unwrap() error     { return pgconn.ErrConnClosed }
+
+// TestClosedConnectionIsUnknown breaks when undone believes SafeToRetry of it. An append was
+// once told to have failed that was there.
+func TestClosedConnectionIsUnknown(t *testing.T) {
+	if undone(fmt.Errorf("append: %w", closedConn{})) {
+		t.Error("a connection that was closed leaves no doubt")
+	}
+}
+
 // TestUndone names errors of an append after which nothing of it is there, and such that
 // leave it open.
 //
