@@ -71,7 +71,10 @@ func need(t testing.TB, err error) {
 func ownServer(t testing.TB, settings map[string]string) *pgserver.Server {
 	t.Helper()
 	if os.Getenv(pgserver.Env) != "" {
-		t.Skip("the server at $" + pgserver.Env + " is not ours to kill")
+		if os.Getenv("CI") != "" {
+			t.Fatal("the server at $" + pgserver.Env + " is not ours to kill: unset it")
+		}
+		t.Skip("the server at $" + pgserver.Env + " is not ours to kill: unset it")
 	}
 	server, err := pgserver.Start(t.Context(), pgserver.Config{Settings: settings})
 	need(t, err)
