@@ -9,7 +9,7 @@ package events
 // makes two allocations for most events, which is half of what reading them costs.
 type cursor struct {
 	data []byte
-	text string // the same bytes; strings are cut from here
+	text string // the same bytes; strings are cut from here, and only they need it
 	i    int    // of the next byte
 }
 
@@ -42,7 +42,7 @@ func (c *cursor) payload(eventType string) (Payload, bool) {
 		p := new(TokenDeleted)
 		return p, c.only(`{"token":`, &p.Token)
 	case TypeUsageRecorded:
-		return c.usage()
+		return c.usageRecorded()
 	}
 	return nil, false
 }
@@ -75,17 +75,6 @@ func (c *cursor) edited() (Payload, bool) {
 		(!c.skip(`,"resources":`) || c.resources(&p.Resources, nil, nil)) && c.end(`}`)
 }
 
-func (c *cursor) usage() (Payload, bool) {
-	// A record of one token's use, accepted or refused, is allocated in one piece.
-	block := new(struct {
-		UsageRecorded
-		uses [1]Use
-		span UseSpan
-	})
-	p := &block.UsageRecorded
-	return p, c.skip(`{"uses":`) && c.uses(&p.Uses, block.uses[:0:1], &block.span) && c.end(`}`)
-}
-
 // resources reads a list of them, the first into room and its scopes into scopes, as
 // far as there is any.
 func (c *cursor) resources(into *[]Resource, room []Resource, scopes []string) bool {
@@ -104,39 +93,6 @@ func (c *cursor) resources(into *[]Resource, room []Resource, scopes []string) b
 			return false
 		}
 	}
-}
-
-// uses reads a list of them, the first into room and its first span into span.
-func (c *cursor) uses(into *[]Use, room []Use, span *UseSpan) bool {
-	if !c.skip(`[`) {
-		return false
-	}
-	list := nonNil(room)
-	for c.more(len(list)) {
-		list = append(list, Use{})
-		u := &list[len(list)-1]
-		if !(c.skip(`{"token":`) && c.string(&u.Token) &&
-			(!c.skip(`,"accepted":`) || c.span(&u.Accepted, &span)) &&
-			(!c.skip(`,"refused":`) || c.span(&u.Refused, &span)) && c.skip(`}`)) {
-			return false
-		}
-	}
-	*into = list[:len(list):len(list)]
-	return c.skip(`]`)
-}
-
-// span reads into *room, where there is one, and uses it up.
-func (c *cursor) span(into, room **UseSpan) bool {
-	s := *room
-	if *room = nil; s == nil {
-		s = new(UseSpan)
-	}
-	*into = s
-	return c.skip(`{"first":`) && c.instant(&s.First) && c.skip(`,"last":`) && c.instant(&s.Last) &&
-		c.skip(`,"count":`) && c.count(&s.Count) &&
-		(!c.skip(`,"cause":`) || c.string(&s.Cause)) &&
-		(!c.skip(`,"address":`) || c.string(&s.Address)) &&
-		(!c.skip(`,"user_agent":`) || c.string(&s.UserAgent)) && c.skip(`}`)
 }
 
 // strings reads a list of strings into room, or elsewhere if that is too small. Lists
@@ -168,14 +124,14 @@ func nonNil[T any](room []T) []T {
 // next element.
 func (c *cursor) more(n int) bool {
 	if n == 0 {
-		return c.i < len(c.text) && c.text[c.i] != ']'
+		return c.i < len(c.data) && c.data[c.i] != ']'
 	}
 	return c.skip(`,`)
 }
 
 // skip moves past literal if it comes next.
 func (c *cursor) skip(literal string) bool {
-	if len(c.text)-c.i < len(literal) || c.text[c.i:c.i+len(literal)] != literal {
+	if len(c.data)-c.i < len(literal) || string(c.data[c.i:c.i+len(literal)]) != literal {
 		return false
 	}
 	c.i += len(literal)
@@ -183,4 +139,4 @@ func (c *cursor) skip(literal string) bool {
 }
 
 // end is skip for what must be the last.
-func (c *cursor) end(literal string) bool { return c.skip(literal) && c.i == len(c.text) }
+func (c *cursor) end(literal string) bool { return c.skip(literal) && c.i == len(c.data) }

@@ -118,6 +118,9 @@ func FuzzDecode(f *testing.F) {
 		name := names[int(index)%len(names)]
 		want := newPayload(name)
 		wantErr := json.Unmarshal(data, want)
+		if name == TypeUsageRecorded {
+			sameUses(t, data)
+		}
 		original := bytes.Clone(data)
 		got, err := Decode(name, data)
 		if !bytes.Equal(data, original) {

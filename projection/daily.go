@@ -30,7 +30,7 @@ type Daily struct {
 	days          int
 	organizations map[string]*stream
 	tokens        table[[]Day]
-	ids           []uuid.UUID // of the record in hand; kept to save allocations
+	uses          uses
 }
 
 // Day is the use of one token on one day.
@@ -79,29 +79,18 @@ func (d *Daily) fold(o *stream, r *events.Recorded, p events.Payload) error {
 }
 
 func (d *Daily) used(organization string, r *events.Recorded) error {
-	p, err := r.Payload()
+	used, err := d.uses.in(r)
 	if err != nil {
 		return err
-	}
-	uses := p.(*events.UsageRecorded).Uses
-	// All ids are read before the first use is counted, so that a record with a bad
-	// one leaves nothing behind.
-	d.ids = d.ids[:0]
-	for i := range uses {
-		id, err := parseToken(r, uses[i].Token)
-		if err != nil {
-			return err
-		}
-		d.ids = append(d.ids, id)
 	}
 	o, ok := d.organizations[organization]
 	if !ok {
 		return nil
 	}
-	for i, id := range d.ids {
+	for i, id := range d.uses.tokens {
 		if days := d.tokens.get(tokenKey{o.number, id}); days != nil {
-			d.count(days, uses[i].Accepted, func(day *Day) *int64 { return &day.Accepted })
-			d.count(days, uses[i].Refused, func(day *Day) *int64 { return &day.Refused })
+			d.count(days, &used[i].Accepted, func(day *Day) *int64 { return &day.Accepted })
+			d.count(days, &used[i].Refused, func(day *Day) *int64 { return &day.Refused })
 		}
 	}
 	return nil
@@ -109,8 +98,8 @@ func (d *Daily) used(organization string, r *events.Recorded) error {
 
 // count adds a span to its day, and forgets the oldest day when there is one too many.
 // A day that was forgotten stays so, because the newer ones are still there.
-func (d *Daily) count(days *[]Day, span *events.UseSpan, outcome func(*Day) *int64) {
-	if span == nil || span.Count < 1 {
+func (d *Daily) count(days *[]Day, span *events.SpanView, outcome func(*Day) *int64) {
+	if span.Count < 1 {
 		return
 	}
 	date := midnight(span.Last)

@@ -101,11 +101,6 @@ func belongs(r *events.Recorded, p events.Payload) error {
 	return &events.UnknownTypeError{Type: r.Type, Stream: r.Stream, Position: r.Position}
 }
 
-// concerns tells whether the record is in a stream the read models look at.
-func concerns(r *events.Recorded) bool {
-	return strings.HasPrefix(string(r.Stream), organizationPrefix) || strings.HasPrefix(string(r.Stream), usagePrefix)
-}
-
 // unused is the part of a folder that use does not concern. The type of the event
 // is known by then; its data is not decoded.
 type unused struct{}
@@ -187,14 +182,43 @@ func keyOf(s *stream, r *events.Recorded, token string) (tokenKey, error) {
 	return tokenKey{s.number, id}, err
 }
 
-// parseToken reads a token id. uuid.Parse alone takes other forms than the one
-// with 36 characters, under which the same token would have several names; and
-// the nil UUID stands for no token at all.
-func parseToken(r *events.Recorded, token string) (uuid.UUID, error) {
-	if len(token) == 36 {
-		if id, err := uuid.Parse(token); err == nil && id != uuid.Nil {
-			return id, nil
-		}
+// uses are the uses in one record after the other, in memory that is used again.
+type uses struct {
+	views  []events.UseView
+	tokens []uuid.UUID // the id of each
+}
+
+// in is the uses in r. All ids are read before the first use is looked at, so that a
+// record with a bad one leaves nothing behind.
+func (u *uses) in(r *events.Recorded) (views []events.UseView, err error) {
+	u.tokens = u.tokens[:0]
+	if u.views, err = r.Uses(u.views[:0]); err != nil {
+		return nil, err
 	}
-	return uuid.UUID{}, damaged(r, "token %q: not a UUID", token)
+	for i := range u.views {
+		token := u.views[i].Token
+		id, err := uuid.ParseBytes(token)
+		if err != nil || !isToken(id, len(token)) {
+			return nil, noToken(r, string(token))
+		}
+		u.tokens = append(u.tokens, id)
+	}
+	return u.views, nil
+}
+
+func parseToken(r *events.Recorded, token string) (uuid.UUID, error) {
+	id, err := uuid.Parse(token)
+	if err != nil || !isToken(id, len(token)) {
+		return uuid.UUID{}, noToken(r, token)
+	}
+	return id, nil
+}
+
+// isToken tells whether a UUID of that many characters is the id of a token. Package uuid
+// alone takes other forms than the one with 36, under which the same token would have
+// several names; and the nil UUID stands for no token at all.
+func isToken(id uuid.UUID, length int) bool { return length == 36 && id != uuid.Nil }
+
+func noToken(r *events.Recorded, token string) error {
+	return damaged(r, "token %q: not a UUID", token)
 }

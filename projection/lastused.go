@@ -3,6 +3,7 @@ package projection
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"strings"
 	"time"
 
@@ -24,8 +25,9 @@ type LastUsed struct {
 	feed
 	organizations map[string]*stream
 	tokens        table[usage]
-	ids           []uuid.UUID          // of the record in hand; kept to save allocations
-	seen          map[attempt]*attempt // to be shared
+	uses          uses
+	seen          map[string]*attempt // to be shared, by their texts one behind the other
+	said          []byte              // these texts of the attempt in hand
 }
 
 // Usage is the use of one token. A span is zero when there was no such attempt.
@@ -50,7 +52,7 @@ type attempt struct{ cause, address, userAgent string }
 
 // NewLastUsed knows of no use, at position 0.
 func NewLastUsed() *LastUsed {
-	return &LastUsed{organizations: make(map[string]*stream), tokens: newTable[usage](), seen: make(map[attempt]*attempt)}
+	return &LastUsed{organizations: make(map[string]*stream), tokens: newTable[usage](), seen: make(map[string]*attempt)}
 }
 
 // Apply implements [Projection].
@@ -83,29 +85,18 @@ func (l *LastUsed) fold(o *stream, r *events.Recorded, p events.Payload) error {
 }
 
 func (l *LastUsed) used(organization string, r *events.Recorded) error {
-	p, err := r.Payload()
+	used, err := l.uses.in(r)
 	if err != nil {
 		return err
-	}
-	uses := p.(*events.UsageRecorded).Uses
-	// All ids are read before the first use is merged, so that a record with a bad
-	// one leaves nothing behind.
-	l.ids = l.ids[:0]
-	for i := range uses {
-		id, err := parseToken(r, uses[i].Token)
-		if err != nil {
-			return err
-		}
-		l.ids = append(l.ids, id)
 	}
 	o, ok := l.organizations[organization]
 	if !ok {
 		return nil
 	}
-	for i, id := range l.ids {
+	for i, id := range l.uses.tokens {
 		if u := l.tokens.get(tokenKey{o.number, id}); u != nil {
-			l.merge(&u.accepted, uses[i].Accepted)
-			l.merge(&u.refused, uses[i].Refused)
+			l.merge(&u.accepted, &used[i].Accepted)
+			l.merge(&u.refused, &used[i].Refused)
 		}
 	}
 	return nil
@@ -113,8 +104,8 @@ func (l *LastUsed) used(organization string, r *events.Recorded) error {
 
 // merge adds a span. Neither the order of spans nor how they are grouped makes a
 // difference.
-func (l *LastUsed) merge(a *attempts, span *events.UseSpan) {
-	if span == nil || span.Count < 1 {
+func (l *LastUsed) merge(a *attempts, span *events.SpanView) {
+	if span.Count < 1 {
 		return
 	}
 	first, last := span.First.UnixMicro(), span.Last.UnixMicro()
@@ -130,28 +121,31 @@ func (l *LastUsed) merge(a *attempts, span *events.UseSpan) {
 }
 
 // maxSeen bounds how many attempts are kept to be shared.
-const maxSeen = 4096
+const maxSeen = 1 << 14
 
-// remember is what is kept of a span. It is a copy, because the span's strings share
-// memory with the whole event they came in, and most tokens share it, because most are
-// used by the same few programs from the same few places.
-func (l *LastUsed) remember(span *events.UseSpan) *attempt {
-	said := attempt{span.Cause, span.Address, span.UserAgent}
-	if known, ok := l.seen[said]; ok {
+// remember is what is kept of a span. Most tokens share it, because most are used by the
+// same few programs from the same few places.
+func (l *LastUsed) remember(span *events.SpanView) *attempt {
+	l.said = l.said[:0]
+	for _, text := range [][]byte{span.Cause, span.Address, span.UserAgent} {
+		l.said = binary.AppendUvarint(l.said, uint64(len(text)))
+		l.said = append(l.said, text...)
+	}
+	if known, ok := l.seen[string(l.said)]; ok {
 		return known
 	}
 	if len(l.seen) >= maxSeen {
 		clear(l.seen)
 	}
-	said = attempt{strings.Clone(said.cause), strings.Clone(said.address), strings.Clone(said.userAgent)}
-	l.seen[said] = &said
-	return &said
+	a := &attempt{string(span.Cause), string(span.Address), string(span.UserAgent)}
+	l.seen[string(l.said)] = a
+	return a
 }
 
 // tells decides for or against span, of the same moment, so that every reader keeps the
 // same one. Which one is of no importance.
-func (a *attempt) tells(span *events.UseSpan) bool {
-	return cmp.Or(strings.Compare(span.Address, a.address), strings.Compare(span.UserAgent, a.userAgent), strings.Compare(span.Cause, a.cause)) > 0
+func (a *attempt) tells(span *events.SpanView) bool {
+	return cmp.Or(strings.Compare(string(span.Address), a.address), strings.Compare(string(span.UserAgent), a.userAgent), strings.Compare(string(span.Cause), a.cause)) > 0
 }
 
 // Of is the use of a token. It is not found when the token was never used, is

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/oatmill/oatmill/events"
@@ -173,10 +174,11 @@ func (c *call) read(ctx context.Context, from, end events.Position, batches chan
 	return failed
 }
 
-// decode has the record keep its payload, so that all projections share it. An
-// error is for the projections to find: not all of them read every record.
+// decode has a decision keep its payload, so that all projections share it. Records of
+// use are read in place. An error is for the projections to find: not all of them read
+// every record.
 func decode(r *events.Recorded) {
-	if concerns(r) {
+	if strings.HasPrefix(string(r.Stream), organizationPrefix) {
 		_, _ = r.Payload()
 	}
 }
