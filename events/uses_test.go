@@ -52,8 +52,8 @@ func show(uses []UseView) string {
 
 // Uses are those of the payload, in the layout that Encode writes and in any other.
 //
-// Leaving out the check of the type makes this fail, and so does taking a text of the
-// refused span for one of the accepted.
+// Leaving out the check of the type makes this fail, and so does taking the accepted span
+// for the refused one where the layout is not Encode's.
 func TestUses(t *testing.T) {
 	for _, line := range append(lines(t, TypeUsageRecorded), seeds()...) {
 		sameUses(t, []byte(line))
