@@ -47,6 +47,7 @@ type Log struct {
 type block [512]events.Recorded
 
 type stream struct {
+	id        events.StreamID
 	head      events.Head
 	positions []events.Position // that of version v is at v-1
 }
@@ -121,11 +122,12 @@ func (l *Log) commit(id events.StreamID, head events.Head, batch []events.Envelo
 	sealed, head := events.Seal(id, head, batch)
 	s := l.streams[id]
 	if s == nil {
-		s = new(stream)
+		s = &stream{id: id}
 		l.streams[id] = s
 	}
 	for i := range sealed {
 		r := &sealed[i]
+		r.Stream = s.id // one text for all records of the stream, which readers then have at hand
 		l.end++
 		r.Position = l.end
 		if l.at(l.end) == nil {
