@@ -34,10 +34,20 @@ func (p *plan) arguments() []any {
 	}
 	return []any{
 		int64(p.end.position), int64(n),
-		streams, versions, pgtype.FlatArray[pgtype.UUID](ids), types, times, actors, correlations,
-		pgtype.FlatArray[pgtype.UUID](causations), reasons, previous, hashes, data,
+		streams, versions, pgtype.FlatArray[pgtype.UUID](ids), types, times, actors, trimmed(correlations),
+		pgtype.FlatArray[pgtype.UUID](trimmed(causations)), trimmed(reasons), previous, hashes, data,
 		p.end.known(),
 	}
+}
+
+// trimmed is a list without the zero values at its end. A list that is shorter than the
+// others is filled up with NULL, and most groups have nothing in these.
+func trimmed[T comparable](list []T) []T {
+	var zero T
+	for len(list) > 0 && list[len(list)-1] == zero {
+		list = list[:len(list)-1]
+	}
+	return list
 }
 
 // scan reads rows of recordFields to their end, or until each has enough.

@@ -146,7 +146,7 @@ const insertion = `WITH moved AS (
   RETURNING position
 ), added AS (
   INSERT INTO %s.records (position, stream, version, id, type, time, actor, correlation, causation, reason, previous, hash, data)
-  SELECT $1 + r.n, r.stream, r.version, r.id, r.type, r.time, r.actor, r.correlation, r.causation, r.reason, r.previous, r.hash, r.data
+  SELECT $1 + r.n, r.stream, r.version, r.id, r.type, r.time, r.actor, coalesce(r.correlation, ''), r.causation, coalesce(r.reason, ''), r.previous, r.hash, r.data
   FROM moved, unnest($3::text[], $4::bigint[], $5::uuid[], $6::text[], $7::timestamptz[], $8::text[], $9::text[],
     $10::uuid[], $11::text[], $12::bytea[], $13::bytea[], $14::text[])
     WITH ORDINALITY AS r (stream, version, id, type, time, actor, correlation, causation, reason, previous, hash, data, n)
