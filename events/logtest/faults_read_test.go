@@ -65,6 +65,16 @@ func changingFaults() []fault {
 		caughtBy: []string{"text is kept as it was written"},
 		plant:    changing(func(e *events.Envelope) { e.Actor = strings.TrimSpace(e.Actor) }),
 	}, {
+		name:     "all events of a batch have the first one's reason",
+		caughtBy: []string{"each event of a batch keeps what is its own"},
+		plant: appending(func(p proposed) ([]events.Recorded, error) {
+			p.batch = slices.Clone(p.batch)
+			for i := range p.batch {
+				p.batch[i].Reason = p.batch[0].Reason
+			}
+			return p.append()
+		}),
+	}, {
 		name:     "times never go back",
 		caughtBy: []string{"a clock that jumps back changes neither times nor order"},
 		plant: func(h *handle) events.Log {

@@ -18,6 +18,11 @@ func fidelityCases() []Case {
 		"A collation that folds letters, a server that normalizes Unicode or quoting that eats a backslash changes who did it.",
 		textIsKept,
 	}, {
+		"each event of a batch keeps what is its own",
+		"A log that writes a batch in columns takes a column for empty because its first or its last event has nothing in it. The reason " +
+			"why a token was deleted is lost.",
+		eventsKeepTheirOwn,
+	}, {
 		"a clock that jumps back changes neither times nor order",
 		"A log that orders by time, or mends a time that looks wrong, swaps a deactivation and the edit before it when the clock is set back.",
 		timesAreKept,
@@ -62,6 +67,20 @@ func textIsKept(s *subject) {
 	e := s.envelope()
 	e.Causation = s.id()
 	s.keeps(acme, e)
+}
+
+func eventsKeepTheirOwn(s *subject) {
+	var want []events.Recorded
+	for full := range 3 {
+		batch := s.batch(3)
+		e := &batch[full]
+		e.Actor, e.Correlation, e.Reason, e.Causation = "only one", "only one", "only one", s.id()
+		for i, r := range s.append(acme, events.Any, batch...) {
+			r.Envelope = batch[i]
+			want = append(want, r)
+		}
+	}
+	s.holds(want)
 }
 
 func timesAreKept(s *subject) {
