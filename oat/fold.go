@@ -13,7 +13,7 @@ import (
 func (v *Verifier) tenant(name string) *tenant {
 	t, ok := v.tenants[name]
 	if !ok {
-		t = &tenant{name: strings.Clone(name)}
+		t = newTenant(name)
 		t.plan.Store(new(string))
 		v.tenants[t.name] = t
 	}

@@ -2,6 +2,8 @@ package oat
 
 import (
 	"encoding/binary"
+	"reflect"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,7 +24,7 @@ type tableModel struct {
 // credential is a new one whose keys agree with those of many others in the bits that
 // choose a slot, so that nearly everything collides.
 func (m *tableModel) credential(t *rapid.T) *credential {
-	c := &credential{tenant: &tenant{name: "acme"}}
+	c := &credential{tenant: newTenant("acme")}
 	low := rapid.Byte().Draw(t, "low bits") % 8
 	binary.LittleEndian.PutUint64(c.digest[:8], uint64(low)|uint64(len(m.made))<<40)
 	binary.BigEndian.PutUint64(c.token[8:], uint64(low)|uint64(len(m.made))<<40)
@@ -179,4 +181,26 @@ func newTable(hash func(*credential) uint64) *table {
 	t := new(table)
 	t.init(hash)
 	return t
+}
+
+// A name is the organization's in all of its length, wherever it is compared.
+//
+// Comparing only what fits into tenant.short makes this fail, and so does forgetting to
+// fill it.
+func TestTenantIs(t *testing.T) {
+	for length := 1; length < 40; length++ {
+		name := strings.Repeat("a", length)
+		tenant := newTenant(name)
+		if !tenant.is(name) {
+			t.Errorf("a name of %d letters is not itself", length)
+		}
+		for _, other := range []string{"", name[1:], name + "a", name[1:] + "b", "b" + name[1:], name + "\x00"} {
+			if tenant.is(other) {
+				t.Errorf("%q is taken for a name of %d letters", other, length)
+			}
+		}
+	}
+	if size := reflect.TypeFor[tenant]().Size(); size != 64 {
+		t.Errorf("a tenant takes %d bytes, not one line of the cache", size)
+	}
 }

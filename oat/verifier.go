@@ -87,10 +87,12 @@ type Verifier struct {
 	position events.Position
 }
 
-// tenant is what the verifier knows of one organization.
+// tenant is what the verifier knows of one organization. It takes one line of a
+// processor's cache, and with a name that is not long, Verify needs no other.
 type tenant struct {
-	name string
-	plan atomic.Pointer[string]
+	name  string
+	short [16]byte // name, if it fits
+	plan  atomic.Pointer[string]
 	// open is false while no token of the organization opens: its plan has none, or
 	// the verifier knows that it has not caught up with the stream.
 	open atomic.Bool
@@ -98,6 +100,20 @@ type tenant struct {
 	// Guarded by Verifier.mu:
 	version  events.Version // up to which the stream is folded
 	required events.Version // up to which it must be before anything opens
+}
+
+func newTenant(name string) *tenant {
+	t := &tenant{name: strings.Clone(name)}
+	copy(t.short[:], name)
+	return t
+}
+
+// is tells whether the organization has that name.
+func (t *tenant) is(name string) bool {
+	if len(name) != len(t.name) || len(name) > len(t.short) {
+		return name == t.name
+	}
+	return name == string(t.short[:len(name)])
 }
 
 // NewVerifier is a verifier that knows nothing yet, and refuses until it was
@@ -148,12 +164,14 @@ func (v *Verifier) Verify(ctx context.Context, a Attempt) (Grant, error) {
 		v.logRefusal(ctx, slog.LevelDebug, causeMalformed, &a, uuid.Nil)
 		return Grant{}, ErrRefused
 	}
-	digest := events.Hash(sha256.Sum256(secret))
+	// Before the digest, because a processor finishes what is under way, like the
+	// look-up of another caller, before it reads its clock.
 	now, fresh := v.fresh()
 	if !fresh {
 		v.logRefusal(ctx, slog.LevelWarn, causeStale, &a, uuid.Nil)
 		return Grant{}, ErrStale
 	}
+	digest := events.Hash(sha256.Sum256(secret))
 	c := v.digests.byDigest(&digest)
 	if c == nil {
 		v.logRefusal(ctx, slog.LevelDebug, causeUnknown, &a, uuid.Nil)
@@ -210,7 +228,7 @@ const (
 // does.
 func (c *credential) refuses(organization string, now int64) string {
 	switch {
-	case c.tenant.name != organization:
+	case !c.tenant.is(organization):
 		return causeOrganization
 	case !c.active:
 		return causeInactive
