@@ -71,10 +71,11 @@ func openWriter(ctx context.Context, file string, cfg Config) (*writer, error) {
 
 func (w *writer) prepare() error {
 	// From here on the writer waits for locks by itself, see lock.
-	// Checkpoints come after 16 MB of WAL, which spares pages that many appends
-	// change from being copied as often as by default.
 	// References need no checking: a record's stream was looked up a moment before.
-	if err := w.conn.run("PRAGMA busy_timeout = 0; PRAGMA wal_autocheckpoint = 4000; PRAGMA foreign_keys = OFF"); err != nil {
+	// Checkpoints stay where SQLite has them, after 4 MB of WAL. A larger one grows for
+	// longer, and the sync of a file that grows takes longer than that of one that is
+	// written over.
+	if err := w.conn.run("PRAGMA busy_timeout = 0; PRAGMA foreign_keys = OFF"); err != nil {
 		return err
 	}
 	return w.conn.prepareAll(map[**stmt]string{
