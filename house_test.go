@@ -70,22 +70,25 @@ func floorPlan() map[string]room {
 			ours: []string{"events"}, outside: []string{ulid, watermill}, tests: []string{"events/memlog"}, helpers: []string{rapid, cmp},
 		},
 		"events/durable/sqlitelog": {
-			ours: []string{"events"}, outside: []string{ulid, sqlite}, tests: []string{"events/logtest", "events/durable/internal/linear"}, helpers: []string{goleak, rapid, cmp, "golang.org/x/sys"},
+			ours: []string{"events"}, outside: []string{ulid, sqlite}, tests: []string{"events/logtest", "events/durable/internal/linear", "events/durable/internal/testkit"}, helpers: []string{goleak, rapid, cmp, "golang.org/x/sys"},
 		},
 		"events/durable/pglog": {
-			ours: []string{"events"}, outside: []string{ulid, pgx}, tests: []string{"events/logtest", "events/durable/internal/linear", "events/durable/pgserver"}, helpers: []string{goleak, rapid, cmp},
+			ours: []string{"events"}, outside: []string{ulid, pgx}, tests: []string{"events/logtest", "events/durable/internal/linear", "events/durable/internal/testkit", "events/durable/pgserver"}, helpers: []string{goleak, rapid, cmp},
 		},
 		"events/durable/pgserver": {},
 		"events/durable/natslog": {
-			ours: []string{"events"}, outside: []string{ulid, nats}, tests: []string{"events/logtest", "events/durable/internal/linear", "events/durable/natscluster"}, helpers: []string{goleak, rapid, cmp},
+			ours: []string{"events"}, outside: []string{ulid, nats}, tests: []string{"events/logtest", "events/durable/internal/linear", "events/durable/internal/testkit", "events/durable/natscluster"}, helpers: []string{goleak, rapid, cmp},
 		},
 		"events/durable/natscluster": {outside: []string{server, nats}},
 		"events/durable/internal/linear": {
 			ours: []string{"events"}, outside: []string{ulid, porcupine}, testing: true,
 		},
+		"events/durable/internal/testkit": {
+			ours: []string{"events"}, testing: true,
+		},
 		"events/durable": {
 			tests: []string{
-				"events", "events/memlog", "events/relay", "events/durable/sqlitelog", "events/durable/pglog", "events/durable/pgserver", "events/durable/natslog", "events/durable/natscluster",
+				"events", "events/memlog", "events/relay", "events/durable/sqlitelog", "events/durable/pglog", "events/durable/pgserver", "events/durable/natslog", "events/durable/natscluster", "events/durable/internal/testkit",
 				"oat", "oat/oattest/invariants", "projection", "projection/projtest", "projection/sqlview", "quota",
 			},
 			helpers: []string{ulid, uuid, sqlite, pgx, nats, server, watermill, watermill + "-nats", cmp, rapid, goleak},

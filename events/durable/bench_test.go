@@ -19,6 +19,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/pglog"
 	"github.com/oatmill/oatmill/events/durable/sqlitelog"
 	"github.com/oatmill/oatmill/oat"
@@ -71,20 +72,6 @@ func generate(tb testing.TB, service *oat.Service, organization string) oat.Toke
 	return token
 }
 
-// samples are durations of what was measured.
-type samples []time.Duration
-
-func (s *samples) time(f func()) {
-	begin := time.Now()
-	f()
-	*s = append(*s, time.Since(begin))
-}
-
-func (s samples) median() float64 {
-	slices.Sort(s)
-	return float64(s[len(s)/2])
-}
-
 // rawInsert is one INSERT with its own COMMIT, of a row like the log's, into a plain
 // table in a file of its own, with the same driver and the same durability.
 func rawInsert(b *testing.B) func() {
@@ -125,14 +112,14 @@ func BenchmarkGenerateOne(b *testing.B) {
 	service := newService(b, openLog(b, filepath.Join(b.TempDir(), "events.db")))
 	register(b, service, "acme")
 	insert := rawInsert(b)
-	var ours, raw samples
+	var ours, raw testkit.Samples
 	for b.Loop() {
-		raw.time(insert)
-		ours.time(func() { generate(b, service, "acme") })
+		raw.Time(insert)
+		ours.Time(func() { generate(b, service, "acme") })
 	}
-	b.ReportMetric(ours.median(), "ns/generate")
-	b.ReportMetric(raw.median(), "ns/raw")
-	b.ReportMetric(ours.median()/raw.median(), "x-raw")
+	b.ReportMetric(ours.Median(), "ns/generate")
+	b.ReportMetric(raw.Median(), "ns/raw")
+	b.ReportMetric(ours.Median()/raw.Median(), "x-raw")
 }
 
 // BenchmarkGenerateMany measures promise P6: owners of 64 organizations generate at the
@@ -147,14 +134,14 @@ func BenchmarkGenerateMany(b *testing.B) {
 		register(b, service, names[i])
 	}
 	register(b, service, "single")
-	var one, many samples
+	var one, many testkit.Samples
 	for b.Loop() {
-		one.time(func() {
+		one.Time(func() {
 			for range 2 * each {
 				generate(b, service, "single")
 			}
 		})
-		many.time(func() {
+		many.Time(func() {
 			var wg sync.WaitGroup
 			for _, name := range names {
 				wg.Go(func() {
@@ -166,7 +153,7 @@ func BenchmarkGenerateMany(b *testing.B) {
 			wg.Wait()
 		})
 	}
-	alone, together := one.median()/(2*each), many.median()/(organizations*each)
+	alone, together := one.Median()/(2*each), many.Median()/(organizations*each)
 	b.ReportMetric(alone, "ns/alone")
 	b.ReportMetric(together, "ns/together")
 	b.ReportMetric(alone/together, "x-single")
@@ -208,10 +195,10 @@ func BenchmarkRebuildPostgres(b *testing.B) {
 const rebuilt = 1_000_000
 
 func benchmarkRebuild(b *testing.B, log events.Log, scan func()) {
-	var ours, raw samples
+	var ours, raw testkit.Samples
 	for b.Loop() {
-		raw.time(scan)
-		ours.time(func() {
+		raw.Time(scan)
+		ours.Time(func() {
 			runner, err := projection.NewRunner(projection.RunnerConfig{Log: log, Projections: []projection.Projection{
 				projection.NewTokens(), projection.NewCounts(nil), projection.NewLastUsed(), projection.NewHistory(),
 			}})
@@ -223,9 +210,9 @@ func benchmarkRebuild(b *testing.B, log events.Log, scan func()) {
 			}
 		})
 	}
-	b.ReportMetric(rebuilt/(ours.median()/1e9), "events/s")
-	b.ReportMetric(rebuilt/(raw.median()/1e9), "scanned/s")
-	b.ReportMetric(raw.median()/ours.median(), "x-scan")
+	b.ReportMetric(rebuilt/(ours.Median()/1e9), "events/s")
+	b.ReportMetric(rebuilt/(raw.Median()/1e9), "scanned/s")
+	b.ReportMetric(raw.Median()/ours.Median(), "x-scan")
 }
 
 // scan reads every column of every row without looking at them.
@@ -370,20 +357,20 @@ func BenchmarkLongPast(b *testing.B) {
 			long := grow(b, log, "long", past("long", 5, 100_000))
 			short := grow(b, log, "short", past("short", 5, c.few))
 			service := newService(b, log)
-			var longs, shorts samples
-			measure := func(into *samples, g grown) {
+			var longs, shorts testkit.Samples
+			measure := func(into *testkit.Samples, g grown) {
 				if c.cold {
 					service = newService(b, log)
 				}
-				into.time(func() { edit(b, service, g.name, g.token) })
+				into.Time(func() { edit(b, service, g.name, g.token) })
 			}
 			for b.Loop() {
 				measure(&longs, long)
 				measure(&shorts, short)
 			}
-			b.ReportMetric(longs.median(), "ns/long")
-			b.ReportMetric(shorts.median(), "ns/short")
-			b.ReportMetric(longs.median()/shorts.median(), "x-short")
+			b.ReportMetric(longs.Median(), "ns/long")
+			b.ReportMetric(shorts.Median(), "ns/short")
+			b.ReportMetric(longs.Median()/shorts.Median(), "x-short")
 		})
 	}
 }
@@ -405,14 +392,14 @@ func BenchmarkGrowth(b *testing.B) {
 		{"edit/cold", true, func(s *oat.Service, g grown) { edit(b, s, g.name, g.token) }},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			var smalls, larges samples
+			var smalls, larges testkit.Samples
 			for b.Loop() {
 				small.measure(&smalls, c.cold, c.do)
 				large.measure(&larges, c.cold, c.do)
 			}
-			b.ReportMetric(larges.median(), "ns/1M")
-			b.ReportMetric(smalls.median(), "ns/10k")
-			b.ReportMetric(larges.median()/smalls.median(), "x-10k")
+			b.ReportMetric(larges.Median(), "ns/1M")
+			b.ReportMetric(smalls.Median(), "ns/10k")
+			b.ReportMetric(larges.Median()/smalls.Median(), "x-10k")
 		})
 	}
 }
@@ -426,13 +413,13 @@ type population struct {
 }
 
 // measure times one command on an organization drawn at random.
-func (p *population) measure(into *samples, cold bool, do func(*oat.Service, grown)) {
+func (p *population) measure(into *testkit.Samples, cold bool, do func(*oat.Service, grown)) {
 	service, among := p.warm, p.organizations[:200]
 	if cold {
 		service, among = p.cold, p.organizations
 	}
 	g := among[p.random.IntN(len(among))]
-	into.time(func() { do(service, g) })
+	into.Time(func() { do(service, g) })
 }
 
 func newPopulation(b *testing.B, tokens int) *population {

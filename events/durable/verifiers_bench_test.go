@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 )
 
 // BenchmarkRevocation measures promise P14: for how long another process accepts a token
@@ -19,7 +20,7 @@ func BenchmarkRevocation(b *testing.B) {
 		b.Run(s.name, func(b *testing.B) {
 			c := newCrew(b, s, 1, memberConfig{})
 			w := c.waiter(s)
-			var revoked, woken samples
+			var revoked, woken testkit.Samples
 			for b.Loop() {
 				revoked = append(revoked, c.delays(1)...)
 				r := c.revoked[len(c.revoked)-1]

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 )
 
 // watchedOrganization is the one whose tokens are revoked.
@@ -94,7 +95,7 @@ func (c *crew) revoke(token news) revocation {
 
 // delays revokes so many tokens, and is for how long after each the other processes
 // accepted it.
-func (c *crew) delays(tokens int) (delays samples) {
+func (c *crew) delays(tokens int) (delays testkit.Samples) {
 	c.tb.Helper()
 	made := make([]news, tokens)
 	for i := range made {
@@ -152,7 +153,7 @@ func (c *crew) check(maxStaleness time.Duration) {
 }
 
 // percentile is the duration that so much of all samples does not exceed.
-func percentile(s samples, p float64) time.Duration {
+func percentile(s testkit.Samples, p float64) time.Duration {
 	slices.Sort(s)
 	return s[max(0, int(math.Ceil(p*float64(len(s))))-1)].Round(time.Microsecond)
 }
@@ -178,7 +179,7 @@ func TestManyVerifiers(t *testing.T) {
 			c := newCrew(t, s, 3, memberConfig{MaxStaleness: maxStaleness, PollInterval: 100 * time.Millisecond})
 			c.writer.tell(order{Do: "load", Writers: 2})
 			began := time.Now()
-			var delays samples
+			var delays testkit.Samples
 			for range 8 {
 				delays = append(delays, c.delays(6)...)
 			}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/natscluster"
 	"github.com/oatmill/oatmill/events/durable/natslog"
 )
@@ -22,7 +23,7 @@ func TestStrayWordWakesNobody(t *testing.T) {
 	s := one(t)
 	cfg := s.config(t)
 	log := s.open(t, cfg)
-	position := mustAppend(t, log, acme, envelope())[0].Position
+	position := testkit.Append(t, log, acme, envelope())[0].Position
 	nc := s.connect(t).Conn()
 	words, err := nc.SubscribeSync(cfg.Stream + ".appended")
 	if err != nil {
@@ -39,7 +40,7 @@ func TestStrayWordWakesNobody(t *testing.T) {
 	if _, err := words.NextMsg(time.Second); err != nil { // the stray one
 		t.Fatal(err)
 	}
-	mustAppend(t, log, acme, envelope())
+	testkit.Append(t, log, acme, envelope())
 	if m, err := words.NextMsg(time.Second); err != nil || len(m.Data) > 5 {
 		t.Errorf("the others were told %v, %v", m, err)
 	}
@@ -61,7 +62,7 @@ func TestWordOfOthersWakesAtOnce(t *testing.T) {
 		}
 		woken := make(chan error, 1)
 		go func() { woken <- waiting.Wait(within(t, 10*time.Second), end) }()
-		mustAppend(t, other, acme, envelope())
+		testkit.Append(t, other, acme, envelope())
 		if err := <-woken; err != nil {
 			t.Fatal(err)
 		}
@@ -98,15 +99,15 @@ func TestChainHoldsWhereTheServerLostItsEnd(t *testing.T) {
 			}
 			t.Cleanup(func() { c.Close() })
 			log := openAt(t, c.URL(), natslog.Config{})
-			mustAppend(t, log, acme, envelope())
+			testkit.Append(t, log, acme, envelope())
 			restart(t, c, func() error { return os.CopyFS(kept, os.DirFS(dir)) })
-			lost := mustAppend(t, log, acme, envelope())[0]
+			lost := testkit.Append(t, log, acme, envelope())[0]
 			restart(t, c, func() error { return errors.Join(os.RemoveAll(dir), os.CopyFS(dir, os.DirFS(kept))) })
 			other := openAt(t, c.URL(), natslog.Config{})
 			for range since {
-				mustAppend(t, other, acme, envelope())
+				testkit.Append(t, other, acme, envelope())
 			}
-			mustAppend(t, log, acme, lost.Envelope)
+			testkit.Append(t, log, acme, lost.Envelope)
 			if head, err := events.VerifyChain(t.Context(), other, acme); err != nil || head.Version != events.Version(2+since) {
 				t.Errorf("head %d, %v", head.Version, err)
 			}

@@ -3,7 +3,6 @@ package natslog_test
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -11,21 +10,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 )
-
-// samples are durations of single rounds.
-type samples []time.Duration
-
-func (s *samples) time(f func()) {
-	start := time.Now()
-	f()
-	*s = append(*s, time.Since(start))
-}
-
-func (s samples) median() float64 {
-	slices.Sort(s)
-	return float64(s[len(s)/2])
-}
 
 // BenchmarkAppend32 compares appends by 32 writers on 32 streams, replicated on three
 // nodes, with publishing the same data with the same expectation, in turn, round by round.
@@ -68,18 +54,18 @@ func BenchmarkAppend32(b *testing.B) {
 		}
 	}
 	add := func(w int, e events.Envelope) {
-		mustAppend(b, log, events.StreamID(fmt.Sprintf("organization/w%d", w)), e)
+		testkit.Append(b, log, events.StreamID(fmt.Sprintf("organization/w%d", w)), e)
 	}
 	together(publish)
 	together(add)
-	var ours, theirs samples
+	var ours, theirs testkit.Samples
 	for b.Loop() {
-		theirs.time(func() { together(publish) })
-		ours.time(func() { together(add) })
+		theirs.Time(func() { together(publish) })
+		ours.Time(func() { together(add) })
 	}
 	const appends = writers * each * float64(time.Second)
-	b.ReportMetric(appends/ours.median(), "appends/s")
-	b.ReportMetric(appends/theirs.median(), "raw/s")
-	b.ReportMetric(theirs.median()/ours.median(), "x-raw")
+	b.ReportMetric(appends/ours.Median(), "appends/s")
+	b.ReportMetric(appends/theirs.Median(), "raw/s")
+	b.ReportMetric(theirs.Median()/ours.Median(), "x-raw")
 	b.ReportMetric(0, "ns/op")
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/natscluster"
 	"github.com/oatmill/oatmill/events/durable/natslog"
 )
@@ -120,7 +121,7 @@ func TestForeignMessagesAreNamed(t *testing.T) {
 	} {
 		cfg := s.config(t)
 		log := s.open(t, cfg)
-		mustAppend(t, log, "organization/beta", envelope())
+		testkit.Append(t, log, "organization/beta", envelope())
 		if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: cfg.Stream + ".log.organization.acme", Header: foreign.header, Data: []byte("hello")}); err != nil {
 			t.Fatal(err)
 		}
@@ -185,7 +186,7 @@ func TestRecordsCannotBeDeleted(t *testing.T) {
 	s := one(t)
 	cfg := s.config(t)
 	log := s.open(t, cfg)
-	want := mustAppend(t, log, acme, envelope())
+	want := testkit.Append(t, log, acme, envelope())
 	js := s.connect(t)
 	stream, err := js.Stream(t.Context(), cfg.Stream)
 	if err != nil {
@@ -217,7 +218,7 @@ func TestChangedRecordBreaksTheChain(t *testing.T) {
 	cfg := s.config(t)
 	log := s.open(t, cfg)
 	for range 4 {
-		mustAppend(t, log, acme, envelopes(2)...)
+		testkit.Append(t, log, acme, envelopes(2)...)
 	}
 	head, err := events.VerifyChain(t.Context(), log, acme)
 	if err != nil {
@@ -269,18 +270,18 @@ func TestLargeBatchesGoInPieces(t *testing.T) {
 	s := one(t)
 	cfg := s.config(t)
 	log := s.open(t, cfg)
-	want := mustAppend(t, log, "organization/beta", envelope())
+	want := testkit.Append(t, log, "organization/beta", envelope())
 	batch := envelopes(events.MaxBatch)
 	for i := range batch {
 		text := strings.Repeat(fmt.Sprint(i%10), events.MaxText)
 		batch[i].Actor, batch[i].Correlation, batch[i].Reason = text, text, text
 	}
-	want = append(want, mustAppend(t, log, acme, batch...)...)
-	want = append(want, mustAppend(t, log, acme, envelope())...)
+	want = append(want, testkit.Append(t, log, acme, batch...)...)
+	want = append(want, testkit.Append(t, log, acme, envelope())...)
 	for _, log := range []*natslog.Log{log, s.open(t, cfg)} {
 		same(t, collect(t, log.ReadAll(t.Context(), 0)), want)
 		same(t, collect(t, log.ReadStream(t.Context(), acme, 500)), want[501:])
-		same(t, mustAppend(t, log, acme, batch...), want[1:1001])
+		same(t, testkit.Append(t, log, acme, batch...), want[1:1001])
 		if end, err := log.End(t.Context()); err != nil || end != want[len(want)-1].Position {
 			t.Errorf("End is %d, %v", end, err)
 		}
@@ -296,9 +297,9 @@ func TestStaleWriterMeetsAConflict(t *testing.T) {
 	s := one(t)
 	cfg := s.config(t)
 	stale, other := s.open(t, cfg), s.open(t, cfg)
-	mustAppend(t, stale, acme, envelope())
-	mustAppend(t, other, acme, envelopes(3)...)
-	mustAppend(t, other, acme, envelope())
+	testkit.Append(t, stale, acme, envelope())
+	testkit.Append(t, other, acme, envelopes(3)...)
+	testkit.Append(t, other, acme, envelope())
 	_, err := stale.Append(t.Context(), acme, 1, envelope())
 	var conflict *events.ConflictError
 	if !errors.As(err, &conflict) || conflict.Actual != 5 {
@@ -317,7 +318,7 @@ func TestHostConnectionStaysOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := mustAppend(t, log, acme, envelope())
+	want := testkit.Append(t, log, acme, envelope())
 	same(t, collect(t, log.ReadAll(t.Context(), 0)), want)
 	if err := log.Close(); err != nil {
 		t.Fatal(err)

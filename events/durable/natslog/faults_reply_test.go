@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/natslog"
 )
 
@@ -29,7 +30,7 @@ func TestLostReplyIsSettledByReadingBack(t *testing.T) {
 	cfg.RequestTimeout = 300 * time.Millisecond
 	cfg.Options = []nats.Option{nats.IgnoreDiscoveredServers()}
 	log := openAt(t, p.url(), cfg)
-	want := mustAppend(t, log, acme, envelope())
+	want := testkit.Append(t, log, acme, envelope())
 	for i, loss := range []int32{loseReply, loseAppend, loseReply, loseAppend} {
 		p.next.Store(loss)
 		records, err := log.Append(t.Context(), acme, events.Version(len(want)), envelopes(2)...)
@@ -143,7 +144,7 @@ func TestDuplicateOfAnotherStreamIsReadBack(t *testing.T) {
 	s := one(t)
 	log := s.open(t, s.config(t))
 	taken := envelope()
-	mustAppend(t, log, acme, taken)
+	testkit.Append(t, log, acme, taken)
 	if _, err := log.Append(t.Context(), "organization/beta", 0, taken); !errors.Is(err, events.ErrDuplicate) {
 		t.Errorf("an event of another stream: %v, want %v", err, events.ErrDuplicate)
 	}
@@ -163,11 +164,11 @@ func TestRepetitionIsKnownBeyondTheWindow(t *testing.T) {
 	cfg.Duplicates = 100 * time.Millisecond
 	log := s.open(t, cfg)
 	batch := envelopes(3)
-	first := mustAppend(t, log, acme, batch...)
+	first := testkit.Append(t, log, acme, batch...)
 	forgotten(t, s, cfg, batch[0])
 	log = s.open(t, cfg)
-	same(t, mustAppend(t, log, acme, batch...), first)
-	same(t, mustAppend(t, log, acme, batch[1:]...), first[1:])
+	same(t, testkit.Append(t, log, acme, batch...), first)
+	same(t, testkit.Append(t, log, acme, batch[1:]...), first[1:])
 }
 
 // forgotten waits until the server has forgotten an ID, which shows when another stream

@@ -13,6 +13,7 @@ import (
 
 	"github.com/oatmill/oatmill/events"
 	"github.com/oatmill/oatmill/events/durable/internal/linear"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/natslog"
 )
 
@@ -246,7 +247,7 @@ func TestStoppedServerEndsCallsWithTheirContext(t *testing.T) {
 	cfg := s.config(t)
 	cfg.Timeout, cfg.RequestTimeout = 500*time.Millisecond, 100*time.Millisecond
 	log := s.open(t, cfg)
-	want := mustAppend(t, log, acme, envelope())
+	want := testkit.Append(t, log, acme, envelope())
 	s.Kill(0)
 	refused := envelope()
 	for range 3 {

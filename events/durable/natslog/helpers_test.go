@@ -97,15 +97,6 @@ func envelopes(n int) []events.Envelope {
 	return batch
 }
 
-func mustAppend(t testing.TB, log events.Log, stream events.StreamID, batch ...events.Envelope) []events.Recorded {
-	t.Helper()
-	records, err := log.Append(t.Context(), stream, events.Any, batch...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return records
-}
-
 func collect(t testing.TB, read iter.Seq2[events.Recorded, error]) (all []events.Recorded) {
 	t.Helper()
 	for r, err := range read {

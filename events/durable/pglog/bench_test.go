@@ -1,17 +1,15 @@
 package pglog_test
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/pglog"
 	"github.com/oatmill/oatmill/events/durable/pgserver"
 )
@@ -63,20 +61,6 @@ func benchDatabase(b *testing.B) string {
 	return newDatabaseOn(b, server)
 }
 
-// samples are durations of single rounds.
-type samples []time.Duration
-
-func (s *samples) time(f func()) {
-	start := time.Now()
-	f()
-	*s = append(*s, time.Since(start))
-}
-
-func (s samples) median() float64 {
-	slices.Sort(s)
-	return float64(s[len(s)/2])
-}
-
 // BenchmarkAppend1 compares an append by a single writer with one INSERT, in turn, call by
 // call.
 func BenchmarkAppend1(b *testing.B) { benchmarkAppend(b, 1, 256) }
@@ -94,13 +78,13 @@ func benchmarkAppend(b *testing.B, writers, each int) {
 	log := openFor(b, address, pglog.Config{})
 	pool := rawPool(b, address, writers)
 	versions := 0
-	var ours, raw samples
-	round := func(into *samples, do func(stream events.StreamID, version int, e *events.Envelope) error) {
+	var ours, raw testkit.Samples
+	round := func(into *testkit.Samples, do func(stream events.StreamID, version int, e *events.Envelope) error) {
 		batches := make([][]events.Envelope, writers)
 		for w := range batches {
-			batches[w] = newGenerator().batch(each)
+			batches[w] = testkit.NewGenerator().Batch(each)
 		}
-		into.time(func() {
+		into.Time(func() {
 			var all sync.WaitGroup
 			for w, batch := range batches {
 				stream := events.StreamID(fmt.Sprintf("organization/w%d", w))
@@ -128,9 +112,9 @@ func benchmarkAppend(b *testing.B, writers, each int) {
 		versions += each
 	}
 	n := float64(writers * each)
-	b.ReportMetric(ours.median()/n, "ns/append")
-	b.ReportMetric(raw.median()/n, "ns/raw")
-	b.ReportMetric(raw.median()/ours.median(), "x-raw")
+	b.ReportMetric(ours.Median()/n, "ns/append")
+	b.ReportMetric(raw.Median()/n, "ns/raw")
+	b.ReportMetric(raw.Median()/ours.Median(), "x-raw")
 	b.ReportMetric(0, "ns/op")
 }
 
@@ -140,64 +124,27 @@ func BenchmarkScan(b *testing.B) {
 	const records, streams = 100_000, 200
 	address := benchDatabase(b)
 	log := openFor(b, address, pglog.Config{})
-	fill(b, log, records, streams)
+	testkit.Fill(b, log, records, streams)
 	mustExec(b, address, `VACUUM ANALYZE`)
 	conn := connect(b, address)
-	var ours, raw samples
-	for b.Loop() {
-		raw.time(func() {
-			rows, err := conn.Query(b.Context(), `SELECT * FROM oatmill.records ORDER BY position`)
-			if err != nil {
-				b.Fatal(err)
-			}
-			n := 0
-			for rows.Next() {
-				n += len(rows.RawValues()) / 12
-			}
-			if rows.Err() != nil || n != records {
-				b.Fatalf("the scan found %d rows: %v", n, rows.Err())
-			}
-		})
-		ours.time(func() {
-			n := 0
-			for _, err := range log.ReadAll(b.Context(), 0) {
-				if n++; err != nil {
-					b.Fatal(err)
-				}
-			}
-			if n != records {
-				b.Fatalf("ReadAll yielded %d records", n)
-			}
-		})
-	}
-	b.ReportMetric(ours.median()/records, "ns/record")
-	b.ReportMetric(raw.median()/records, "ns/raw")
-	b.ReportMetric(raw.median()/ours.median(), "x-raw-speed")
-	b.ReportMetric(0, "ns/op")
+	testkit.BenchmarkScan(b, log, records, func() {
+		rows, err := conn.Query(b.Context(), `SELECT * FROM oatmill.records ORDER BY position`)
+		if err != nil {
+			b.Fatal(err)
+		}
+		n := 0
+		for rows.Next() {
+			n += len(rows.RawValues()) / 12
+		}
+		if rows.Err() != nil || n != records {
+			b.Fatalf("the scan found %d rows: %v", n, rows.Err())
+		}
+	})
 }
 
 // BenchmarkWake measures how long after an append another handle's Wait returns.
 func BenchmarkWake(b *testing.B) {
 	address := benchDatabase(b)
 	log, other := openFor(b, address, pglog.Config{}), openFor(b, address, pglog.Config{})
-	g := newGenerator()
-	var late samples
-	for b.Loop() {
-		after, err := other.End(b.Context())
-		if err != nil {
-			b.Fatal(err)
-		}
-		woken := make(chan time.Time, 1)
-		go func() {
-			if err := other.Wait(b.Context(), after); err != nil {
-				b.Error(err)
-			}
-			woken <- time.Now()
-		}()
-		mustAppend(b, log, acme, g.tokenGenerated())
-		appended := time.Now()
-		late = append(late, max(0, (<-woken).Sub(appended)))
-	}
-	slices.SortFunc(late, cmp.Compare)
-	b.ReportMetric(float64(late[len(late)*99/100].Microseconds())/1000, "p99-ms")
+	testkit.BenchmarkWake(b, log, other)
 }

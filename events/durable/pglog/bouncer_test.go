@@ -19,6 +19,7 @@ import (
 
 	"github.com/oatmill/oatmill/events"
 	"github.com/oatmill/oatmill/events/durable/internal/linear"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/pglog"
 )
 
@@ -127,9 +128,9 @@ func TestPoolInTransactionMode(t *testing.T) {
 	var all sync.WaitGroup
 	for w := range 16 {
 		all.Go(func() {
-			g := newGenerator()
+			g := testkit.NewGenerator()
 			for range 10 {
-				if _, err := []*pglog.Log{log, other}[w%2].Append(t.Context(), events.StreamID(fmt.Sprintf("usage/w%d", w)), events.Any, g.batch(2)...); err != nil {
+				if _, err := []*pglog.Log{log, other}[w%2].Append(t.Context(), events.StreamID(fmt.Sprintf("usage/w%d", w)), events.Any, g.Batch(2)...); err != nil {
 					t.Error(err)
 				}
 			}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/pglog"
 )
 
@@ -33,20 +34,20 @@ func TestAppendAfterLossDoesNotTrustMemory(t *testing.T) {
 		"in another that it has not seen": "organization/new",
 	} {
 		t.Run(name, func(t *testing.T) {
-			address, g := newDatabase(t), newGenerator()
+			address, g := newDatabase(t), testkit.NewGenerator()
 			log, other := openFor(t, address, pglog.Config{}), openFor(t, address, pglog.Config{})
-			mustAppend(t, log, "organization/remembered", g.tokenGenerated())
-			mustAppend(t, log, acme, g.batch(2)...)
-			mustAppend(t, log, acme, g.tokenGenerated())
+			testkit.Append(t, log, "organization/remembered", g.TokenGenerated())
+			testkit.Append(t, log, acme, g.Batch(2)...)
+			testkit.Append(t, log, acme, g.TokenGenerated())
 			loseAfter(t, address, 3)
-			mustAppend(t, other, "organization/other", g.tokenGenerated())
+			testkit.Append(t, other, "organization/other", g.TokenGenerated())
 			if next != acme {
-				mustAppend(t, log, next, g.tokenGenerated())
+				testkit.Append(t, log, next, g.TokenGenerated())
 			}
-			if _, err := log.Append(t.Context(), acme, 3, g.tokenGenerated()); !errors.Is(err, events.ErrConflict) {
+			if _, err := log.Append(t.Context(), acme, 3, g.TokenGenerated()); !errors.Is(err, events.ErrConflict) {
 				t.Errorf("an append to version 3 of 2: %v", err)
 			}
-			if r := mustAppend(t, log, acme, g.tokenGenerated()); r[0].Version != 3 {
+			if r := testkit.Append(t, log, acme, g.TokenGenerated()); r[0].Version != 3 {
 				t.Errorf("appended as version %d to a stream of 2", r[0].Version)
 			}
 			sound(t, other)
@@ -58,12 +59,12 @@ func TestAppendAfterLossDoesNotTrustMemory(t *testing.T) {
 //
 // What breaks it: a condition of insertion that no empty log meets.
 func TestAppendAfterLossOfEverything(t *testing.T) {
-	address, g := newDatabase(t), newGenerator()
+	address, g := newDatabase(t), testkit.NewGenerator()
 	log := openFor(t, address, pglog.Config{})
-	mustAppend(t, log, acme, g.batch(2)...)
+	testkit.Append(t, log, acme, g.Batch(2)...)
 	loseAfter(t, address, 0)
 	for want := range events.Version(3) {
-		if r := mustAppend(t, log, acme, g.tokenGenerated()); r[0].Version != want+1 {
+		if r := testkit.Append(t, log, acme, g.TokenGenerated()); r[0].Version != want+1 {
 			t.Errorf("appended as version %d, want %d", r[0].Version, want+1)
 		}
 	}
@@ -78,9 +79,9 @@ func TestAppendAfterLossOfEverything(t *testing.T) {
 func TestWaitAfterLossWaits(t *testing.T) {
 	for name, cfg := range map[string]pglog.Config{"notified": {}, "polling": {NoNotify: true}} {
 		t.Run(name, func(t *testing.T) {
-			address, g := newDatabase(t), newGenerator()
+			address, g := newDatabase(t), testkit.NewGenerator()
 			log := openFor(t, address, cfg)
-			mustAppend(t, log, acme, g.batch(3)...)
+			testkit.Append(t, log, acme, g.Batch(3)...)
 			loseAfter(t, address, 2)
 			asleep := func() bool {
 				ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
@@ -94,7 +95,7 @@ func TestWaitAfterLossWaits(t *testing.T) {
 			}
 			woken := make(chan error, 1)
 			go func() { woken <- log.Wait(t.Context(), 2) }()
-			mustAppend(t, openFor(t, address, pglog.Config{}), acme, g.tokenGenerated())
+			testkit.Append(t, openFor(t, address, pglog.Config{}), acme, g.TokenGenerated())
 			if err := <-woken; err != nil {
 				t.Error(err)
 			}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/pglog"
 	"github.com/oatmill/oatmill/events/durable/pgserver"
 )
@@ -63,10 +64,10 @@ func TestDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustExec(t, server.URL(), `CREATE TABLESPACE small LOCATION '`+inside+`'`, `ALTER DATABASE postgres SET default_tablespace = small`)
-	log, g := openFor(t, server.URL(), pglog.Config{}), newGenerator()
+	log, g := openFor(t, server.URL(), pglog.Config{}), testkit.NewGenerator()
 	var acknowledged []events.Recorded
 	appendOne := func() error {
-		records, err := log.Append(t.Context(), acme, events.Any, g.batch(20)...)
+		records, err := log.Append(t.Context(), acme, events.Any, g.Batch(20)...)
 		acknowledged = append(acknowledged, records...)
 		return err
 	}

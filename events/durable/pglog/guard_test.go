@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/pglog"
 )
 
@@ -15,7 +16,7 @@ import (
 func TestRecordsAreImmutable(t *testing.T) {
 	address := newDatabase(t)
 	log := openFor(t, address, pglog.Config{})
-	want := mustAppend(t, log, acme, newGenerator().batch(3)...)
+	want := testkit.Append(t, log, acme, testkit.NewGenerator().Batch(3)...)
 	for _, statement := range []string{
 		`UPDATE oatmill.records SET data = '{}'`,
 		`UPDATE oatmill.records SET reason = 'x' WHERE position = 2`,
@@ -55,7 +56,7 @@ func TestChangesBehindTheBackAreSeen(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			defer mustExec(t, address, `DROP SCHEMA oatmill CASCADE`)
 			log := openFor(t, address, pglog.Config{})
-			mustAppend(t, log, acme, newGenerator().batch(4)...)
+			testkit.Append(t, log, acme, testkit.NewGenerator().Batch(4)...)
 			mustExec(t, address, `SET search_path = oatmill`, `ALTER TABLE records DISABLE TRIGGER ALL`,
 				`ALTER TABLE records DROP CONSTRAINT records_stream_version_key`, c.statement)
 			_, chain := events.VerifyChain(t.Context(), log, acme)
@@ -82,7 +83,7 @@ func TestChangesBehindTheBackAreSeen(t *testing.T) {
 // TestGuardsArePutBack disables one guard, drops another, and opens the log.
 func TestGuardsArePutBack(t *testing.T) {
 	address := newDatabase(t)
-	mustAppend(t, openFor(t, address, pglog.Config{}), acme, newGenerator().batch(1)...)
+	testkit.Append(t, openFor(t, address, pglog.Config{}), acme, testkit.NewGenerator().Batch(1)...)
 	mustExec(t, address, `ALTER TABLE oatmill.records DISABLE TRIGGER records_append_only`, `DROP TRIGGER counter_never_deleted ON oatmill.counter`)
 	var said bytes.Buffer
 	openFor(t, address, pglog.Config{Logger: slog.New(slog.NewTextHandler(&said, nil))})

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/pglog"
 )
 
@@ -26,7 +27,7 @@ import (
 // What breaks it: positions from a sequence in place of the counter.
 func TestLateCommitterIsNotLost(t *testing.T) {
 	address := newDatabase(t)
-	log, conn, g := openFor(t, address, pglog.Config{}), connect(t, address), newGenerator()
+	log, conn, g := openFor(t, address, pglog.Config{}), connect(t, address), testkit.NewGenerator()
 	var seen []events.Recorded
 	follow := func() {
 		t.Helper()
@@ -42,13 +43,13 @@ func TestLateCommitterIsNotLost(t *testing.T) {
 		}
 	}
 	tx := begin(t, conn, pgx.ReadCommitted)
-	late, err := log.AppendTx(t.Context(), tx, acme, 0, g.tokenGenerated())
+	late, err := log.AppendTx(t.Context(), tx, acme, 0, g.TokenGenerated())
 	if err != nil {
 		t.Fatal(err)
 	}
 	early := make(chan error, 1)
 	go func() {
-		_, err := log.Append(t.Context(), "organization/beta", 0, g.tokenGenerated())
+		_, err := log.Append(t.Context(), "organization/beta", 0, g.TokenGenerated())
 		early <- err
 	}()
 	blocked(t, address)
@@ -74,7 +75,7 @@ func TestOpenTransactionStallsNoReader(t *testing.T) {
 	if _, err := tx.Exec(t.Context(), `INSERT INTO elsewhere VALUES (1)`); err != nil {
 		t.Fatal(err)
 	}
-	mustAppend(t, log, acme, newGenerator().batch(2)...)
+	testkit.Append(t, log, acme, testkit.NewGenerator().Batch(2)...)
 	if err := other.Wait(t.Context(), 1); err != nil {
 		t.Error(err)
 	}
@@ -88,18 +89,18 @@ func TestOpenTransactionStallsNoReader(t *testing.T) {
 // reader that has to tell such a gap from a late commit either skips records or stalls.
 func TestFailedAppendsLeaveNoGap(t *testing.T) {
 	address := newDatabase(t)
-	log, conn, g := openFor(t, address, pglog.Config{}), connect(t, address), newGenerator()
+	log, conn, g := openFor(t, address, pglog.Config{}), connect(t, address), testkit.NewGenerator()
 	for range 3 {
-		e := g.tokenGenerated()
-		mustAppend(t, log, acme, e)
-		if _, err := log.Append(t.Context(), acme, 1000, g.tokenGenerated()); !errors.Is(err, events.ErrConflict) {
+		e := g.TokenGenerated()
+		testkit.Append(t, log, acme, e)
+		if _, err := log.Append(t.Context(), acme, 1000, g.TokenGenerated()); !errors.Is(err, events.ErrConflict) {
 			t.Error(err)
 		}
 		if _, err := log.Append(t.Context(), "usage/acme", events.Any, e); !errors.Is(err, events.ErrDuplicate) {
 			t.Error(err)
 		}
 		tx := begin(t, conn, pgx.ReadCommitted)
-		if _, err := log.AppendTx(t.Context(), tx, acme, events.Any, g.batch(3)...); err != nil {
+		if _, err := log.AppendTx(t.Context(), tx, acme, events.Any, g.Batch(3)...); err != nil {
 			t.Error(err)
 		}
 		mustRollBack(t, tx)
@@ -122,10 +123,10 @@ func TestSerializableByDefault(t *testing.T) {
 	var all sync.WaitGroup
 	for w := range 8 {
 		all.Go(func() {
-			g := newGenerator()
+			g := testkit.NewGenerator()
 			stream := events.StreamID(fmt.Sprintf("usage/w%d", w/4))
 			for range 20 {
-				if _, err := handles[w%2].Append(t.Context(), stream, events.Any, g.tokenGenerated()); err != nil {
+				if _, err := handles[w%2].Append(t.Context(), stream, events.Any, g.TokenGenerated()); err != nil {
 					t.Error(err)
 					return
 				}
@@ -191,7 +192,7 @@ func TestReadsCostNothingOfTheBacklog(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	fill(t, log, records, 2)
+	testkit.Fill(t, log, records, 2)
 	fetched := func() (n int64) {
 		if _, err := pool.Exec(t.Context(), `SELECT pg_stat_force_next_flush()`); err != nil {
 			t.Fatal(err)
@@ -220,7 +221,7 @@ func TestReadsCostNothingOfTheBacklog(t *testing.T) {
 			return last, err
 		},
 		"an append under a version": func() (events.Recorded, error) {
-			all, err := log.Append(t.Context(), "usage/acme", 0, newGenerator().tokenGenerated())
+			all, err := log.Append(t.Context(), "usage/acme", 0, testkit.NewGenerator().TokenGenerated())
 			return all[0], err
 		},
 		"a head": func() (r events.Recorded, err error) {
@@ -253,7 +254,7 @@ func TestAppendTxDoesNotNotify(t *testing.T) {
 		t.Fatal(err)
 	}
 	tx := begin(t, conn, pgx.ReadCommitted)
-	if _, err := log.AppendTx(t.Context(), tx, acme, 0, newGenerator().tokenGenerated()); err != nil {
+	if _, err := log.AppendTx(t.Context(), tx, acme, 0, testkit.NewGenerator().TokenGenerated()); err != nil {
 		t.Fatal(err)
 	}
 	mustCommit(t, tx)
@@ -262,7 +263,7 @@ func TestAppendTxDoesNotNotify(t *testing.T) {
 	if err != nil || n.Payload != "mark" {
 		t.Errorf("notified of %+v, %v", n, err)
 	}
-	mustAppend(t, log, acme, newGenerator().tokenGenerated())
+	testkit.Append(t, log, acme, testkit.NewGenerator().TokenGenerated())
 	if n, err = ear.WaitForNotification(t.Context()); err != nil || n.Payload != "2" {
 		t.Errorf("notified of %+v, %v", n, err)
 	}
@@ -275,7 +276,7 @@ func TestAppendTxDoesNotNotify(t *testing.T) {
 func TestWokenWithoutNotification(t *testing.T) {
 	address := newDatabase(t)
 	silent, log := openFor(t, address, pglog.Config{NoNotify: true}), openFor(t, address, pglog.Config{})
-	g := newGenerator()
+	g := testkit.NewGenerator()
 	for i := range 4 {
 		woken := make(chan error, 1)
 		go func() { woken <- log.Wait(t.Context(), events.Position(i)) }()
@@ -284,7 +285,7 @@ func TestWokenWithoutNotification(t *testing.T) {
 			mustExec(t, address, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 				WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%coalesce(max(position), 0)%'`)
 		}
-		mustAppend(t, silent, acme, g.tokenGenerated())
+		testkit.Append(t, silent, acme, g.TokenGenerated())
 		if err := <-woken; err != nil {
 			t.Error(err)
 		}
@@ -295,7 +296,7 @@ func TestWokenWithoutNotification(t *testing.T) {
 func TestWaitOnEndedDatabase(t *testing.T) {
 	address := newDatabase(t)
 	log := openFor(t, address, pglog.Config{})
-	mustAppend(t, log, acme, newGenerator().tokenGenerated())
+	testkit.Append(t, log, acme, testkit.NewGenerator().TokenGenerated())
 	server, err := shared()
 	need(t, err)
 	conn := connect(t, address)
@@ -309,7 +310,7 @@ func TestWaitOnEndedDatabase(t *testing.T) {
 	if err := log.Wait(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("wait: %v", err)
 	}
-	e := newGenerator().tokenGenerated()
+	e := testkit.NewGenerator().TokenGenerated()
 	for try := 0; ; try++ {
 		_, err := log.Append(t.Context(), acme, 1, e)
 		if errors.Is(err, events.ErrDamaged) {
@@ -332,7 +333,7 @@ func TestForgedNotification(t *testing.T) {
 	go func() { woken <- log.Wait(t.Context(), 0) }()
 	listening(t, address, 1)
 	mustExec(t, address, `NOTIFY oatmill, '1000000'`, `NOTIFY oatmill, 'nonsense'`)
-	mustAppend(t, openFor(t, address, pglog.Config{}), acme, newGenerator().tokenGenerated())
+	testkit.Append(t, openFor(t, address, pglog.Config{}), acme, testkit.NewGenerator().TokenGenerated())
 	if err := <-woken; err != nil {
 		t.Fatal(err)
 	}

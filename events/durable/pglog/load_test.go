@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/pglog"
 )
 
@@ -71,9 +72,9 @@ func (l *ledger) heard(batch []string, records []events.Recorded, err error, aga
 // Every third batch expects a version that never is. A call that ended without an outcome
 // is made again with the same events.
 func (l *ledger) write(t *testing.T, log *pglog.Log, stream events.StreamID, enough func() bool) {
-	g := newGenerator()
+	g := testkit.NewGenerator()
 	for n := 1; !enough(); n++ {
-		batch := g.batch(1 + n%3)
+		batch := g.Batch(1 + n%3)
 		expected := events.Any
 		if n%3 == 0 {
 			expected = 1 << 40

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/goleak"
 
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/pglog"
 	"github.com/oatmill/oatmill/events/durable/pgserver"
 )
@@ -97,7 +98,7 @@ func newDatabase(t testing.TB) string {
 
 func newDatabaseOn(t testing.TB, server *pgserver.Server) string {
 	t.Helper()
-	name := fmt.Sprintf("oatmill_test_%x", newGenerator().id())
+	name := fmt.Sprintf("oatmill_test_%x", testkit.NewGenerator().ID())
 	mustExec(t, server.URL(), `CREATE DATABASE `+name+` ENCODING 'UTF8' TEMPLATE template0`)
 	t.Cleanup(func() { mustExec(t, server.URL(), `DROP DATABASE `+name+` WITH (FORCE)`) })
 	return withDatabase(t, server.URL(), name)

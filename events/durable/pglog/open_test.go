@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/pglog"
 )
 
@@ -135,7 +136,7 @@ func TestOpenNamesWhatCannotBeReached(t *testing.T) {
 // TestRights opens the log as users with too few rights, and with just enough.
 func TestRights(t *testing.T) {
 	address := newDatabase(t)
-	user := fmt.Sprintf("oatmill_%x", newGenerator().id())
+	user := fmt.Sprintf("oatmill_%x", testkit.NewGenerator().ID())
 	mustExec(t, address, `CREATE ROLE `+user+` LOGIN PASSWORD 'secret'`)
 	t.Cleanup(func() { mustExec(t, address, `DROP OWNED BY `+user, `DROP ROLE `+user) })
 	as := changed(t, address, func(u *url.URL) { u.User = url.UserPassword(user, "secret") })
@@ -154,16 +155,16 @@ func TestRights(t *testing.T) {
 	denied("UPDATE on counter")
 	mustExec(t, address, `GRANT UPDATE ON oatmill.counter TO `+user, `GRANT INSERT, UPDATE ON oatmill.checkpoints, oatmill.snapshots TO `+user)
 	log := openFor(t, as, pglog.Config{})
-	mustAppend(t, log, acme, newGenerator().batch(2)...)
+	testkit.Append(t, log, acme, testkit.NewGenerator().Batch(2)...)
 	if err := log.SaveCheckpoint(t.Context(), "mailer", 2); err != nil {
 		t.Error(err)
 	}
 	mustExec(t, address, `REVOKE INSERT ON oatmill.records FROM `+user)
-	if _, err := log.Append(t.Context(), acme, events.Any, newGenerator().batch(1)...); !errors.Is(err, pglog.ErrDenied) {
+	if _, err := log.Append(t.Context(), acme, events.Any, testkit.NewGenerator().Batch(1)...); !errors.Is(err, pglog.ErrDenied) {
 		t.Errorf("append without the right: %v", err)
 	}
 	mustExec(t, address, `GRANT INSERT ON oatmill.records TO `+user)
-	mustAppend(t, log, acme, newGenerator().batch(2)...)
+	testkit.Append(t, log, acme, testkit.NewGenerator().Batch(2)...)
 	if got := sound(t, owner); len(got) != 4 {
 		t.Errorf("%d records, want 4", len(got))
 	}
@@ -172,12 +173,12 @@ func TestRights(t *testing.T) {
 // TestSchemaOfItsOwn gives a user, who may create nothing in the database, an empty schema.
 func TestSchemaOfItsOwn(t *testing.T) {
 	address := newDatabase(t)
-	user := fmt.Sprintf("oatmill_%x", newGenerator().id())
+	user := fmt.Sprintf("oatmill_%x", testkit.NewGenerator().ID())
 	mustExec(t, address, `CREATE ROLE `+user+` LOGIN PASSWORD 'secret'`, `CREATE SCHEMA "Hafer-Mühle" AUTHORIZATION `+user)
 	t.Cleanup(func() { mustExec(t, address, `DROP OWNED BY `+user, `DROP ROLE `+user) })
 	as := changed(t, address, func(u *url.URL) { u.User = url.UserPassword(user, "secret") })
 	log := openFor(t, as, pglog.Config{Schema: "Hafer-Mühle"})
-	mustAppend(t, log, acme, newGenerator().batch(2)...)
+	testkit.Append(t, log, acme, testkit.NewGenerator().Batch(2)...)
 	sound(t, log)
 }
 
@@ -189,13 +190,13 @@ func TestReadOnly(t *testing.T) {
 	if _, err := pglog.Open(t.Context(), address, pglog.Config{}); !errors.Is(err, pglog.ErrReadOnly) {
 		t.Errorf("open: %v", err)
 	}
-	mustAppend(t, log, acme, newGenerator().batch(1)...) // a session that was there before
+	testkit.Append(t, log, acme, testkit.NewGenerator().Batch(1)...) // a session that was there before
 }
 
 func TestEncoding(t *testing.T) {
 	server, err := shared()
 	need(t, err)
-	name := fmt.Sprintf("oatmill_latin_%x", newGenerator().id())
+	name := fmt.Sprintf("oatmill_latin_%x", testkit.NewGenerator().ID())
 	mustExec(t, server.URL(), `CREATE DATABASE `+name+` ENCODING 'LATIN1' TEMPLATE template0 LOCALE 'C'`)
 	t.Cleanup(func() { mustExec(t, server.URL(), `DROP DATABASE `+name+` WITH (FORCE)`) })
 	if _, err := pglog.Open(t.Context(), withDatabase(t, server.URL(), name), pglog.Config{}); err == nil || !strings.Contains(err.Error(), "LATIN1") {
@@ -219,7 +220,7 @@ func TestOpenedAtOnce(t *testing.T) {
 				return
 			}
 			defer log.Close()
-			if _, err := log.Append(t.Context(), acme, events.Any, newGenerator().batch(2)...); err != nil {
+			if _, err := log.Append(t.Context(), acme, events.Any, testkit.NewGenerator().Batch(2)...); err != nil {
 				t.Error(err)
 			}
 		})
@@ -266,18 +267,18 @@ func TestHostsPool(t *testing.T) {
 func useAll(t *testing.T, log *pglog.Log) {
 	t.Helper()
 	ctx := t.Context()
-	batch := newGenerator().batch(3)
+	batch := testkit.NewGenerator().Batch(3)
 	batch[1].Correlation, batch[1].Reason, batch[1].Causation = "c", `it's "quoted" \ ünïcode`, batch[0].ID
 	batch[2].Data = []byte(`{"nul":"\u0000","half":"\ud800","n":1.50}`)
-	first := mustAppend(t, log, acme, batch...)
-	again := mustAppend(t, log, acme, batch...)
+	first := testkit.Append(t, log, acme, batch...)
+	again := testkit.Append(t, log, acme, batch...)
 	records := sound(t, log)
 	for i, r := range first {
 		if !r.Equal(again[i]) || !r.Equal(records[r.ID.String()]) {
 			t.Errorf("%+v was appended, %+v repeated, and %+v read", r, again[i], records[r.ID.String()])
 		}
 	}
-	if _, err := log.Append(ctx, acme, 1, newGenerator().batch(1)...); !errors.Is(err, events.ErrConflict) {
+	if _, err := log.Append(ctx, acme, 1, testkit.NewGenerator().Batch(1)...); !errors.Is(err, events.ErrConflict) {
 		t.Errorf("a wrong version: %v", err)
 	}
 	if _, err := log.Append(ctx, "usage/acme", 0, batch[0]); !errors.Is(err, events.ErrDuplicate) {

@@ -1,19 +1,17 @@
 package pglog_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/pglog"
 )
 
@@ -38,7 +36,7 @@ func play(role string) error {
 	switch role {
 	case "start":
 		for range 20 {
-			if _, err = log.Append(context.Background(), acme, events.Any, newGenerator().batch(2)...); err != nil {
+			if _, err = log.Append(context.Background(), acme, events.Any, testkit.NewGenerator().Batch(2)...); err != nil {
 				return err
 			}
 		}
@@ -68,9 +66,9 @@ func playLoad(log *pglog.Log) error {
 // load is one of the writers. Two share a stream, and every third batch expects a version
 // that never is.
 func load(log *pglog.Log, stream events.StreamID, say func(string, ...any)) error {
-	g := newGenerator()
+	g := testkit.NewGenerator()
 	for n := 1; ; n++ {
-		batch := g.batch(1 + n%3)
+		batch := g.Batch(1 + n%3)
 		expected := events.Any
 		if n%3 == 0 {
 			expected = 1 << 40
@@ -90,39 +88,18 @@ func load(log *pglog.Log, stream events.StreamID, say func(string, ...any)) erro
 	}
 }
 
-// child is another process with the same log.
-type child struct {
-	*exec.Cmd
-	in  io.WriteCloser
-	out *bufio.Scanner
-}
-
-func startChild(t *testing.T, role, address string) *child {
+// startChild starts another process with the same log.
+func startChild(t *testing.T, role, address string) *testkit.Child {
 	t.Helper()
-	c := &child{Cmd: exec.Command(os.Args[0])}
-	c.Env = append(os.Environ(), childEnv+"="+role, childURL+"="+address)
-	c.Stderr = os.Stderr
-	out, err := c.StdoutPipe()
-	if err == nil {
-		c.in, err = c.StdinPipe()
-	}
-	if err == nil {
-		err = c.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.out = bufio.NewScanner(out)
-	t.Cleanup(func() { _ = c.Process.Kill() })
-	return c
+	return testkit.StartChild(t, childEnv+"="+role, childURL+"="+address)
 }
 
 // hear takes in what the child says, kills it after so many words, and takes in the rest.
 // A line that was cut off is not counted as said.
-func (l *ledger) hear(t *testing.T, c *child, words int) {
+func (l *ledger) hear(t *testing.T, c *testkit.Child, words int) {
 	t.Helper()
-	for n := 0; c.out.Scan(); n++ {
-		said := strings.SplitN(c.out.Text(), " ", 3)
+	for n := 0; c.Out.Scan(); n++ {
+		said := strings.SplitN(c.Out.Text(), " ", 3)
 		switch {
 		case said[0] == "proposed" && len(said) == 2:
 			l.propose(strings.Split(said[1], ","))
@@ -181,12 +158,12 @@ func gone(t *testing.T, address string) {
 func TestProcessesStartAtOnce(t *testing.T) {
 	const processes = 4
 	address := newDatabase(t)
-	var children []*child
+	var children []*testkit.Child
 	for range processes {
 		children = append(children, startChild(t, "start", address))
 	}
 	for _, c := range children {
-		if _, err := c.in.Write([]byte("\n")); err != nil {
+		if _, err := c.In.Write([]byte("\n")); err != nil {
 			t.Fatal(err)
 		}
 	}

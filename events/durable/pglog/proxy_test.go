@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/pglog"
 )
 
@@ -136,9 +137,9 @@ func TestReplyLost(t *testing.T) {
 			direct := newDatabase(t)
 			p, address := proxied(t, direct)
 			log, observer := openFor(t, address, pglog.Config{}), openFor(t, direct, pglog.Config{})
-			g := newGenerator()
-			mustAppend(t, log, acme, g.tokenGenerated())
-			e := g.batch(2)
+			g := testkit.NewGenerator()
+			testkit.Append(t, log, acme, g.TokenGenerated())
+			e := g.Batch(2)
 			p.cut.Store(cut)
 			records, err := log.Append(t.Context(), acme, 1, e...)
 			if !errors.Is(err, events.ErrUnknownOutcome) || records != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/oatmill/oatmill/events"
 	"github.com/oatmill/oatmill/events/durable/internal/linear"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/pglog"
 )
 
@@ -106,14 +107,14 @@ func TestLinearizableWhileServerIsKilled(t *testing.T) {
 func TestServerComesBack(t *testing.T) {
 	server := ownServer(t, map[string]string{"fsync": "off"})
 	log, other := openFor(t, server.URL(), pglog.Config{}), openFor(t, server.URL(), pglog.Config{})
-	g := newGenerator()
-	first := mustAppend(t, log, acme, g.batch(2)...)
+	g := testkit.NewGenerator()
+	first := testkit.Append(t, log, acme, g.Batch(2)...)
 	woken := make(chan error, 1)
 	go func() { woken <- other.Wait(t.Context(), first[1].Position) }()
 	if err := server.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	e := g.tokenGenerated()
+	e := g.TokenGenerated()
 	if _, err := log.Append(t.Context(), acme, events.Any, e); err == nil || errors.Is(err, events.ErrConflict) {
 		t.Errorf("append without a server: %v", err)
 	}

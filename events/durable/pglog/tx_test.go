@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/pglog"
 )
 
@@ -40,15 +41,15 @@ func mustRollBack(t *testing.T, tx pgx.Tx) {
 // trace, a gap in the positions included, when it is rolled back.
 func TestAppendTx(t *testing.T) {
 	address := newDatabase(t)
-	log, conn, g := openFor(t, address, pglog.Config{}), connect(t, address), newGenerator()
+	log, conn, g := openFor(t, address, pglog.Config{}), connect(t, address), testkit.NewGenerator()
 	mustExec(t, address, `CREATE TABLE repositories (name text)`)
-	mustAppend(t, log, acme, g.tokenGenerated())
+	testkit.Append(t, log, acme, g.TokenGenerated())
 	for i, commit := range []bool{false, true, false, true} {
 		tx := begin(t, conn, pgx.ReadCommitted)
 		if _, err := tx.Exec(t.Context(), `INSERT INTO repositories VALUES ('api')`); err != nil {
 			t.Fatal(err)
 		}
-		records, err := log.AppendTx(t.Context(), tx, acme, events.Version(1+i/2*2), g.batch(2)...)
+		records, err := log.AppendTx(t.Context(), tx, acme, events.Version(1+i/2*2), g.Batch(2)...)
 		if err != nil || len(records) != 2 {
 			t.Fatalf("%d records, %v", len(records), err)
 		}
@@ -65,7 +66,7 @@ func TestAppendTx(t *testing.T) {
 			t.Errorf("committed: %v, there: %v, as it was returned: %v", commit, ok, r.Equal(records[0]))
 		}
 	}
-	mustAppend(t, log, acme, g.tokenGenerated())
+	testkit.Append(t, log, acme, g.TokenGenerated())
 	var rows int
 	if err := conn.QueryRow(t.Context(), `SELECT count(*) FROM repositories`).Scan(&rows); err != nil || rows != 2 || len(sound(t, log)) != 6 {
 		t.Errorf("%d rows and %d records, %v", rows, len(sound(t, log)), err)
@@ -78,26 +79,26 @@ func TestAppendTx(t *testing.T) {
 // What breaks it: an insertion that is tried before the version is compared.
 func TestConflictLeavesTransactionUsable(t *testing.T) {
 	address := newDatabase(t)
-	log, conn, g := openFor(t, address, pglog.Config{}), connect(t, address), newGenerator()
-	taken := mustAppend(t, log, acme, g.batch(2)...)
+	log, conn, g := openFor(t, address, pglog.Config{}), connect(t, address), testkit.NewGenerator()
+	taken := testkit.Append(t, log, acme, g.Batch(2)...)
 	tx := begin(t, conn, pgx.ReadCommitted)
 	view := log.Tx(tx)
 	var conflict *events.ConflictError
-	if _, err := view.Append(t.Context(), acme, 1, g.tokenGenerated()); !errors.As(err, &conflict) || conflict.Actual != 2 {
+	if _, err := view.Append(t.Context(), acme, 1, g.TokenGenerated()); !errors.As(err, &conflict) || conflict.Actual != 2 {
 		t.Fatalf("a wrong version: %v", err)
 	}
 	var duplicate *events.DuplicateError
 	if _, err := view.Append(t.Context(), "usage/acme", 0, taken[1].Envelope); !errors.As(err, &duplicate) || duplicate.ID != taken[1].ID {
 		t.Fatalf("a taken ID: %v", err)
 	}
-	if _, err := view.Append(t.Context(), "nonsense", 0, g.tokenGenerated()); !errors.Is(err, events.ErrInvalid) {
+	if _, err := view.Append(t.Context(), "nonsense", 0, g.TokenGenerated()); !errors.Is(err, events.ErrInvalid) {
 		t.Fatalf("no stream: %v", err)
 	}
-	first, err := view.Append(t.Context(), acme, 2, g.tokenGenerated())
+	first, err := view.Append(t.Context(), acme, 2, g.TokenGenerated())
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := view.Append(t.Context(), acme, 3, g.tokenGenerated())
+	second, err := view.Append(t.Context(), acme, 3, g.TokenGenerated())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,20 +133,20 @@ func TestConflictLeavesTransactionUsable(t *testing.T) {
 // What somebody else appended meanwhile is then PostgreSQL's error, and no wrong version.
 func TestAppendTxIsolated(t *testing.T) {
 	address := newDatabase(t)
-	log, conn, g := openFor(t, address, pglog.Config{}), connect(t, address), newGenerator()
+	log, conn, g := openFor(t, address, pglog.Config{}), connect(t, address), testkit.NewGenerator()
 	for i, level := range []pgx.TxIsoLevel{pgx.RepeatableRead, pgx.Serializable} {
 		tx := begin(t, conn, level)
 		if _, err := tx.Exec(t.Context(), `SELECT count(*) FROM oatmill.records`); err != nil {
 			t.Fatal(err)
 		}
-		mustAppend(t, log, acme, g.tokenGenerated())
-		_, err := log.AppendTx(t.Context(), tx, acme, events.Any, g.tokenGenerated())
+		testkit.Append(t, log, acme, g.TokenGenerated())
+		_, err := log.AppendTx(t.Context(), tx, acme, events.Any, g.TokenGenerated())
 		if err == nil || errors.Is(err, events.ErrConflict) || errors.Is(err, events.ErrUnknownOutcome) {
 			t.Errorf("%s: %v", level, err)
 		}
 		mustRollBack(t, tx)
 		tx = begin(t, conn, level)
-		if _, err := log.AppendTx(t.Context(), tx, acme, events.Any, g.tokenGenerated()); err != nil {
+		if _, err := log.AppendTx(t.Context(), tx, acme, events.Any, g.TokenGenerated()); err != nil {
 			t.Errorf("%s, undisturbed: %v", level, err)
 		}
 		mustCommit(t, tx)
@@ -176,14 +177,14 @@ func blocked(t *testing.T, address string) {
 // that answers with the context's error alone then.
 func TestAppendTxHeldForLong(t *testing.T) {
 	address := newDatabase(t)
-	log, conn, g := openFor(t, address, pglog.Config{}), connect(t, address), newGenerator()
-	mustAppend(t, log, acme, g.tokenGenerated())
+	log, conn, g := openFor(t, address, pglog.Config{}), connect(t, address), testkit.NewGenerator()
+	testkit.Append(t, log, acme, g.TokenGenerated())
 	tx := begin(t, conn, pgx.ReadCommitted)
-	held, err := log.AppendTx(t.Context(), tx, acme, 1, g.tokenGenerated())
+	held, err := log.AppendTx(t.Context(), tx, acme, 1, g.TokenGenerated())
 	if err != nil {
 		t.Fatal(err)
 	}
-	sent, later, patient := g.tokenGenerated(), g.tokenGenerated(), g.tokenGenerated()
+	sent, later, patient := g.TokenGenerated(), g.TokenGenerated(), g.TokenGenerated()
 	impatient, giveUp := context.WithCancel(t.Context())
 	outcomes := make(chan error, 3)
 	go func() {
@@ -224,12 +225,12 @@ func TestAppendTxHeldForLong(t *testing.T) {
 // TestTimeout ends an append that waits for a transaction for too long.
 func TestTimeout(t *testing.T) {
 	address := newDatabase(t)
-	log, conn, g := openFor(t, address, pglog.Config{Timeout: 100 * time.Millisecond}), connect(t, address), newGenerator()
+	log, conn, g := openFor(t, address, pglog.Config{Timeout: 100 * time.Millisecond}), connect(t, address), testkit.NewGenerator()
 	tx := begin(t, conn, pgx.ReadCommitted)
-	if _, err := log.AppendTx(t.Context(), tx, acme, 0, g.tokenGenerated()); err != nil {
+	if _, err := log.AppendTx(t.Context(), tx, acme, 0, g.TokenGenerated()); err != nil {
 		t.Fatal(err)
 	}
-	e := g.tokenGenerated()
+	e := g.TokenGenerated()
 	if _, err := log.Append(t.Context(), acme, events.Any, e); err == nil || errors.Is(err, events.ErrConflict) {
 		t.Errorf("error %v", err)
 	}
@@ -244,14 +245,14 @@ func TestTimeout(t *testing.T) {
 // does not end. Close does not wait for ever.
 func TestCloseBesideHeldTransaction(t *testing.T) {
 	address := newDatabase(t)
-	log, conn, g := open(t, address, pglog.Config{}), connect(t, address), newGenerator()
+	log, conn, g := open(t, address, pglog.Config{}), connect(t, address), testkit.NewGenerator()
 	tx := begin(t, conn, pgx.ReadCommitted)
-	if _, err := log.AppendTx(t.Context(), tx, acme, 0, g.tokenGenerated()); err != nil {
+	if _, err := log.AppendTx(t.Context(), tx, acme, 0, g.TokenGenerated()); err != nil {
 		t.Fatal(err)
 	}
 	outcome := make(chan error, 1)
 	go func() {
-		_, err := log.Append(t.Context(), acme, events.Any, g.tokenGenerated())
+		_, err := log.Append(t.Context(), acme, events.Any, g.TokenGenerated())
 		outcome <- err
 	}()
 	blocked(t, address)
@@ -300,13 +301,13 @@ func TestSaveCheckpointTx(t *testing.T) {
 func TestNotify(t *testing.T) {
 	address := newDatabase(t)
 	log, other := openFor(t, address, pglog.Config{}), openFor(t, address, pglog.Config{PollInterval: time.Hour})
-	conn, g := connect(t, address), newGenerator()
+	conn, g := connect(t, address), testkit.NewGenerator()
 	for i := range 3 {
 		woken := make(chan error, 1)
 		go func() { woken <- other.Wait(t.Context(), events.Position(i)) }()
 		listening(t, address, 1)
 		tx := begin(t, conn, pgx.ReadCommitted)
-		if _, err := log.AppendTx(t.Context(), tx, acme, events.Any, g.tokenGenerated()); err != nil {
+		if _, err := log.AppendTx(t.Context(), tx, acme, events.Any, g.TokenGenerated()); err != nil {
 			t.Fatal(err)
 		}
 		mustCommit(t, tx)
@@ -340,10 +341,10 @@ func listening(t *testing.T, address string, n int) {
 // take the transaction with it.
 func TestSnapshotTx(t *testing.T) {
 	address := newDatabase(t)
-	log, conn, g := openFor(t, address, pglog.Config{}), connect(t, address), newGenerator()
+	log, conn, g := openFor(t, address, pglog.Config{}), connect(t, address), testkit.NewGenerator()
 	tx := begin(t, conn, pgx.ReadCommitted)
 	view := log.Tx(tx)
-	if _, err := view.Append(t.Context(), acme, 0, g.tokenGenerated()); err != nil {
+	if _, err := view.Append(t.Context(), acme, 0, g.TokenGenerated()); err != nil {
 		t.Fatal(err)
 	}
 	snapshots := view.(events.Snapshots)
@@ -360,7 +361,7 @@ func TestSnapshotTx(t *testing.T) {
 	if err := view.(events.Snapshots).SaveSnapshot(t.Context(), acme, events.Snapshot{Head: events.Head{Version: 2}}); !errors.Is(err, events.ErrDamaged) {
 		t.Errorf("a snapshot without a table: %v", err)
 	}
-	if _, err := view.Append(t.Context(), acme, 1, g.tokenGenerated()); err != nil {
+	if _, err := view.Append(t.Context(), acme, 1, g.TokenGenerated()); err != nil {
 		t.Errorf("after a snapshot that failed: %v", err)
 	}
 	mustCommit(t, tx)

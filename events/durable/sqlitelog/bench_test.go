@@ -1,17 +1,15 @@
 package sqlitelog_test
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/sqlitelog"
 )
 
@@ -44,37 +42,23 @@ func rawInsert(b *testing.B) func(r *events.Recorded) {
 	}
 }
 
-// samples are durations of single calls.
-type samples []time.Duration
-
-func (s *samples) time(f func()) {
-	start := time.Now()
-	f()
-	*s = append(*s, time.Since(start))
-}
-
-func (s samples) median() float64 {
-	slices.Sort(s)
-	return float64(s[len(s)/2])
-}
-
 // BenchmarkAppend1 compares a durable append by a single writer with one INSERT and
 // COMMIT. Both are timed in turn, call by call, and their medians are compared.
 func BenchmarkAppend1(b *testing.B) {
 	log := open(b, filepath.Join(b.TempDir(), "events.db"), sqlitelog.Config{})
 	defer log.Close()
 	insert := rawInsert(b)
-	var ours, raw samples
-	g := newGenerator()
+	var ours, raw testkit.Samples
+	g := testkit.NewGenerator()
 	for b.Loop() {
-		e := g.tokenGenerated()
+		e := g.TokenGenerated()
 		r := events.Recorded{Envelope: e, Version: 1}
-		raw.time(func() { insert(&r) })
-		ours.time(func() { mustAppend(b, log, "organization/acme", e) })
+		raw.Time(func() { insert(&r) })
+		ours.Time(func() { testkit.Append(b, log, "organization/acme", e) })
 	}
-	b.ReportMetric(ours.median(), "ns/append")
-	b.ReportMetric(raw.median(), "ns/raw")
-	b.ReportMetric(ours.median()/raw.median(), "x-raw")
+	b.ReportMetric(ours.Median(), "ns/append")
+	b.ReportMetric(raw.Median(), "ns/raw")
+	b.ReportMetric(ours.Median()/raw.Median(), "x-raw")
 	b.ReportMetric(0, "ns/op")
 }
 
@@ -85,39 +69,39 @@ func BenchmarkAppend64(b *testing.B) {
 	log := open(b, filepath.Join(b.TempDir(), "events.db"), sqlitelog.Config{})
 	defer log.Close()
 	insert := rawInsert(b)
-	single, generators := newGenerator(), make([]*generator, writers)
+	single, generators := testkit.NewGenerator(), make([]*testkit.Generator, writers)
 	for w := range generators {
-		generators[w] = newGenerator()
+		generators[w] = testkit.NewGenerator()
 	}
-	var one, many, raw samples
+	var one, many, raw testkit.Samples
 	for b.Loop() {
-		raw.time(func() {
+		raw.Time(func() {
 			for range 4 * each {
-				insert(&events.Recorded{Envelope: single.tokenGenerated(), Version: 1})
+				insert(&events.Recorded{Envelope: single.TokenGenerated(), Version: 1})
 			}
 		})
-		one.time(func() {
+		one.Time(func() {
 			for range 4 * each {
-				mustAppend(b, log, "organization/single", single.tokenGenerated())
+				testkit.Append(b, log, "organization/single", single.TokenGenerated())
 			}
 		})
-		many.time(func() {
+		many.Time(func() {
 			var all sync.WaitGroup
 			for w, g := range generators {
 				stream := events.StreamID(fmt.Sprintf("organization/w%d", w))
 				all.Go(func() {
 					for range each {
-						mustAppend(b, log, stream, g.tokenGenerated())
+						testkit.Append(b, log, stream, g.TokenGenerated())
 					}
 				})
 			}
 			all.Wait()
 		})
 	}
-	perAppend := many.median() / (writers * each)
+	perAppend := many.Median() / (writers * each)
 	b.ReportMetric(perAppend, "ns/append")
-	b.ReportMetric(one.median()/(4*each)/perAppend, "x-single")
-	b.ReportMetric(raw.median()/(4*each)/perAppend, "x-raw")
+	b.ReportMetric(one.Median()/(4*each)/perAppend, "x-single")
+	b.ReportMetric(raw.Median()/(4*each)/perAppend, "x-raw")
 	b.ReportMetric(0, "ns/op")
 }
 
@@ -128,35 +112,17 @@ func BenchmarkScan(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "events.db")
 	log := open(b, path, sqlitelog.Config{})
 	defer log.Close()
-	fill(b, log, records, streams)
+	testkit.Fill(b, log, records, streams)
 	db, err := sql.Open("sqlite", "file:"+path)
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer db.Close()
-	var ours, raw samples
-	for b.Loop() {
-		raw.time(func() {
-			if n := scan(b, db); n != records {
-				b.Fatalf("the scan found %d rows", n)
-			}
-		})
-		ours.time(func() {
-			n := 0
-			for _, err := range log.ReadAll(b.Context(), 0) {
-				if n++; err != nil {
-					b.Fatal(err)
-				}
-			}
-			if n != records {
-				b.Fatalf("ReadAll yielded %d records", n)
-			}
-		})
-	}
-	b.ReportMetric(ours.median()/records, "ns/record")
-	b.ReportMetric(raw.median()/records, "ns/raw")
-	b.ReportMetric(raw.median()/ours.median(), "x-raw-speed")
-	b.ReportMetric(0, "ns/op")
+	testkit.BenchmarkScan(b, log, records, func() {
+		if n := scan(b, db); n != records {
+			b.Fatalf("the scan found %d rows", n)
+		}
+	})
 }
 
 func scan(b *testing.B, db *sql.DB) (n int) {
@@ -184,24 +150,5 @@ func BenchmarkWake(b *testing.B) {
 	log, other := open(b, path, sqlitelog.Config{}), open(b, path, sqlitelog.Config{})
 	defer log.Close()
 	defer other.Close()
-	g := newGenerator()
-	var late samples
-	for b.Loop() {
-		after, err := other.End(b.Context())
-		if err != nil {
-			b.Fatal(err)
-		}
-		woken := make(chan time.Time, 1)
-		go func() {
-			if err := other.Wait(b.Context(), after); err != nil {
-				b.Error(err)
-			}
-			woken <- time.Now()
-		}()
-		mustAppend(b, log, "organization/acme", g.tokenGenerated())
-		appended := time.Now()
-		late = append(late, max(0, (<-woken).Sub(appended)))
-	}
-	slices.SortFunc(late, cmp.Compare)
-	b.ReportMetric(float64(late[len(late)*99/100].Microseconds())/1000, "p99-ms")
+	testkit.BenchmarkWake(b, log, other)
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/sqlitelog"
 )
 
@@ -29,9 +30,9 @@ func TestContextEndsUnderLoad(t *testing.T) {
 	for n := range outcomes {
 		outcomes[n] = make(map[string]error)
 		clients.Go(func() {
-			g := newGenerator()
+			g := testkit.NewGenerator()
 			for range 60 {
-				e := g.tokenGenerated()
+				e := g.TokenGenerated()
 				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rand.IntN(8000))*time.Microsecond)
 				_, err := handles[n%2].Append(ctx, "usage/acme", events.Any, e)
 				cancel()
@@ -40,7 +41,7 @@ func TestContextEndsUnderLoad(t *testing.T) {
 		})
 	}
 	clients.Wait()
-	found := sound(t, handles[0])
+	found := testkit.Sound(t, handles[0])
 	count := make(map[string]int)
 	for _, some := range outcomes {
 		for id, err := range some {
@@ -83,7 +84,7 @@ func judge(t *testing.T, found map[string]events.Recorded, id string, err error)
 func TestContextEndsBetweenPages(t *testing.T) {
 	const page = 512
 	log := openFor(t, newPath(t), sqlitelog.Config{})
-	mustAppend(t, log, acme, newGenerator().envelopes(events.MaxBatch)...)
+	testkit.Append(t, log, acme, testkit.NewGenerator().Batch(events.MaxBatch)...)
 	for n := range 40 {
 		ctx, cancel := context.WithCancel(t.Context())
 		seen := 0
@@ -115,10 +116,10 @@ func TestAppendsShareCommits(t *testing.T) {
 	const alone, together = 20, 400
 	path := newPath(t)
 	log := openFor(t, path, sqlitelog.Config{})
-	g := newGenerator()
+	g := testkit.NewGenerator()
 	before := commits(t, path)
 	for range alone {
-		mustAppend(t, log, "organization/acme", g.envelopes(1)...)
+		testkit.Append(t, log, "organization/acme", g.Batch(1)...)
 	}
 	if n := commits(t, path) - before; n != alone {
 		t.Errorf("%d appends, one after the other, are %d commits", alone, n)
@@ -128,7 +129,7 @@ func TestAppendsShareCommits(t *testing.T) {
 	begin := make(chan struct{})
 	var clients sync.WaitGroup
 	for range together {
-		e := g.tokenGenerated()
+		e := g.TokenGenerated()
 		clients.Go(func() {
 			<-begin
 			if _, err := log.Append(t.Context(), "usage/acme", events.Any, e); err != nil {

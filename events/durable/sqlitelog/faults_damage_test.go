@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/sqlitelog"
 )
 
@@ -20,7 +21,7 @@ func newAcme(t *testing.T, records int) string {
 	t.Helper()
 	path := newPath(t)
 	log := open(t, path, sqlitelog.Config{})
-	mustAppend(t, log, acme, newGenerator().envelopes(records)...)
+	testkit.Append(t, log, acme, testkit.NewGenerator().Batch(records)...)
 	mustClose(t, log)
 	return path
 }
@@ -42,7 +43,7 @@ func TestGuards(t *testing.T) {
 			t.Errorf("%s: %v, want %q", statement, err, answer)
 		}
 	}
-	if n := len(sound(t, openFor(t, path, sqlitelog.Config{}))); n != 40 {
+	if n := len(testkit.Sound(t, openFor(t, path, sqlitelog.Config{}))); n != 40 {
 		t.Errorf("%d records, want 40", n)
 	}
 }
@@ -186,7 +187,7 @@ func withBytes(content string) func(*testing.T, string) {
 func changed(sql ...string) func(*testing.T, string) {
 	return func(t *testing.T, path string) {
 		log := open(t, path, sqlitelog.Config{})
-		mustAppend(t, log, acme, newGenerator().envelopes(3)...)
+		testkit.Append(t, log, acme, testkit.NewGenerator().Batch(3)...)
 		mustClose(t, log)
 		if err := raw(t, path, sql...); err != nil {
 			t.Fatal(err)
@@ -277,9 +278,9 @@ func TestDamagedPages(t *testing.T) {
 func TestWriteAheadLogCutOff(t *testing.T) {
 	path := newPath(t)
 	log := openFor(t, path, sqlitelog.Config{})
-	g := newGenerator()
+	g := testkit.NewGenerator()
 	for range 20 {
-		mustAppend(t, log, acme, g.envelopes(3)...)
+		testkit.Append(t, log, acme, g.Batch(3)...)
 	}
 	noted, err := log.Head(t.Context(), acme)
 	if err != nil {
@@ -292,7 +293,7 @@ func TestWriteAheadLogCutOff(t *testing.T) {
 	withBytes(wal[:len(wal)*2/3+100])(t, copied+"-wal")
 
 	cut := openFor(t, copied, sqlitelog.Config{})
-	if n := len(sound(t, cut)); n == 0 || n >= 60 || n%3 != 0 {
+	if n := len(testkit.Sound(t, cut)); n == 0 || n >= 60 || n%3 != 0 {
 		t.Errorf("%d records are left of 20 batches of 3", n)
 	}
 	if err := cut.Check(t.Context()); err != nil {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/sqlitelog"
 )
 
@@ -66,7 +67,7 @@ func TestDiskFull(t *testing.T) {
 func TestClosedOnFullDisk(t *testing.T) {
 	path := filepath.Join(mount(t), "events.db")
 	log := open(t, path, sqlitelog.Config{})
-	acknowledged, refused := untilFull(t, log, newGenerator(), path)
+	acknowledged, refused := untilFull(t, log, testkit.NewGenerator(), path)
 	for range 2 {
 		closeFull(t, log)
 		log = open(t, path, sqlitelog.Config{})
@@ -87,7 +88,7 @@ func TestReadOnlyFileSystem(t *testing.T) {
 	folder := mount(t)
 	path := filepath.Join(folder, "events.db")
 	log := open(t, path, sqlitelog.Config{})
-	fill(t, log, 10, 1)
+	testkit.Fill(t, log, 10, 1)
 	mustClose(t, log)
 	if err := syscall.Mount("oatmill", folder, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
 		missing(t, "needs the right to remount a tmpfs: run as root (%v)", err)
@@ -121,7 +122,7 @@ func TestFileLimit(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	log := openFor(t, path, sqlitelog.Config{})
-	if n := len(sound(t, log)); n == 0 {
+	if n := len(testkit.Sound(t, log)); n == 0 {
 		t.Error("nothing was appended")
 	}
 }
@@ -129,12 +130,12 @@ func TestFileLimit(t *testing.T) {
 func underLimit(t *testing.T, path string) {
 	signal.Ignore(syscall.SIGXFSZ)
 	log := openFor(t, path, sqlitelog.Config{})
-	g := newGenerator()
-	acknowledged := mustAppend(t, log, "organization/acme", g.envelopes(3)...)
+	g := testkit.NewGenerator()
+	acknowledged := testkit.Append(t, log, "organization/acme", g.Batch(3)...)
 	lift := limitFiles(t, 512<<10)
 	var refused []events.Envelope
 	for refused == nil {
-		batch := g.envelopes(200)
+		batch := g.Batch(200)
 		records, err := log.Append(context.Background(), "organization/acme", events.Any, batch...)
 		if acknowledged = append(acknowledged, records...); err == nil {
 			continue
@@ -146,7 +147,7 @@ func underLimit(t *testing.T, path string) {
 	}
 	mustHold(t, log, acknowledged, refused)
 	lift()
-	acknowledged = append(acknowledged, mustAppend(t, log, "organization/acme", refused...)...)
+	acknowledged = append(acknowledged, testkit.Append(t, log, "organization/acme", refused...)...)
 	mustHold(t, log, acknowledged, nil)
 }
 

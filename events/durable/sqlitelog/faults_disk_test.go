@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/sqlitelog"
 )
 
@@ -24,8 +25,8 @@ func TestFileMayNotGrow(t *testing.T) {
 // none, and free gives it back.
 func full(t *testing.T, log *sqlitelog.Log, path string, fill, free func()) {
 	t.Helper()
-	g := newGenerator()
-	acknowledged := mustAppend(t, log, "organization/acme", g.envelopes(3)...)
+	g := testkit.NewGenerator()
+	acknowledged := testkit.Append(t, log, "organization/acme", g.Batch(3)...)
 	fill()
 	more, refused := untilFull(t, log, g, path)
 	acknowledged = append(acknowledged, more...)
@@ -36,7 +37,7 @@ func full(t *testing.T, log *sqlitelog.Log, path string, fill, free func()) {
 	mustHold(t, log, acknowledged, refused)
 
 	free()
-	records := mustAppend(t, log, "organization/acme", refused...)
+	records := testkit.Append(t, log, "organization/acme", refused...)
 	if got, want := records[0].Version, events.Version(len(acknowledged)+1); got != want {
 		t.Errorf("the first append after the disk was full has version %d, want %d", got, want)
 	}
@@ -48,10 +49,10 @@ func full(t *testing.T, log *sqlitelog.Log, path string, fill, free func()) {
 
 // untilFull appends large batches until there is no space, and returns what was
 // acknowledged and the batch that was not.
-func untilFull(t *testing.T, log *sqlitelog.Log, g *generator, path string) (acknowledged []events.Recorded, refused []events.Envelope) {
+func untilFull(t *testing.T, log *sqlitelog.Log, g *testkit.Generator, path string) (acknowledged []events.Recorded, refused []events.Envelope) {
 	t.Helper()
 	for range 1000 {
-		batch := g.envelopes(200)
+		batch := g.Batch(200)
 		records, err := log.Append(t.Context(), "organization/acme", events.Any, batch...)
 		if err == nil {
 			acknowledged = append(acknowledged, records...)
@@ -70,7 +71,7 @@ func untilFull(t *testing.T, log *sqlitelog.Log, g *generator, path string) (ack
 // former and nothing else.
 func mustHold(t *testing.T, log *sqlitelog.Log, acknowledged []events.Recorded, refused []events.Envelope) {
 	t.Helper()
-	found := sound(t, log)
+	found := testkit.Sound(t, log)
 	for _, r := range acknowledged {
 		if at := found[r.ID.String()]; at.Position != r.Position || at.Version != r.Version {
 			t.Errorf("%s was acknowledged at position %d and is at %d", r.ID, r.Position, at.Position)

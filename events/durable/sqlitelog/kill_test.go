@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/sqlitelog"
 )
 
@@ -40,9 +41,9 @@ func playLoad(log *sqlitelog.Log) error {
 // load is one of the writers. Two share a stream, every third batch expects a version
 // that never is, and every fifth is appended twice.
 func load(log *sqlitelog.Log, stream events.StreamID, say func(string, ...any)) error {
-	g := newGenerator()
+	g := testkit.NewGenerator()
 	for n := 1; ; n++ {
-		batch := []events.Envelope{g.tokenGenerated(), g.tokenGenerated()}[:1+n%2]
+		batch := []events.Envelope{g.TokenGenerated(), g.TokenGenerated()}[:1+n%2]
 		expected := events.Any
 		if n%3 == 0 {
 			expected = 1 << 40
@@ -79,10 +80,10 @@ type ledger struct {
 
 // hear takes in what the child says, kills it after so many words, and takes in the
 // rest. A line that was cut off is not counted as said.
-func (l *ledger) hear(t *testing.T, c *child, words int) {
+func (l *ledger) hear(t *testing.T, c *testkit.Child, words int) {
 	t.Helper()
-	for n := 0; c.out.Scan(); n++ {
-		said := strings.SplitN(c.out.Text(), " ", 3)
+	for n := 0; c.Out.Scan(); n++ {
+		said := strings.SplitN(c.Out.Text(), " ", 3)
 		switch {
 		case said[0] == "proposed" && len(said) == 2:
 			batch := strings.Split(said[1], ",")

@@ -1,16 +1,14 @@
 package sqlitelog_test
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"testing"
 
 	"go.uber.org/goleak"
 
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/sqlitelog"
 )
 
@@ -63,38 +61,8 @@ func play(role, path string) error {
 	return err
 }
 
-// child is another process with the same log.
-type child struct {
-	*exec.Cmd
-	in  io.WriteCloser
-	out *bufio.Scanner
-}
-
-func startChild(t *testing.T, role, path string) *child {
+// startChild starts another process with the same log.
+func startChild(t *testing.T, role, path string) *testkit.Child {
 	t.Helper()
-	c := &child{Cmd: exec.Command(os.Args[0])}
-	c.Env = append(os.Environ(), childEnv+"="+role, childPath+"="+path)
-	c.Stderr = os.Stderr
-	out, err := c.StdoutPipe()
-	if err == nil {
-		c.in, err = c.StdinPipe()
-	}
-	if err == nil {
-		err = c.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.out = bufio.NewScanner(out)
-	t.Cleanup(func() { c.Process.Kill() })
-	return c
-}
-
-// line is the next line the child prints.
-func (c *child) line(t *testing.T) string {
-	t.Helper()
-	if !c.out.Scan() {
-		t.Fatalf("the other process has ended: %v", c.Wait())
-	}
-	return c.out.Text()
+	return testkit.StartChild(t, childEnv+"="+role, childPath+"="+path)
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/sqlitelog"
 )
 
@@ -27,17 +28,17 @@ func playCount(log *sqlitelog.Log) error {
 }
 
 func count(ctx context.Context, log *sqlitelog.Log, own events.StreamID) error {
-	g := newGenerator()
+	g := testkit.NewGenerator()
 	var version events.Version
 	for n := 0; n < counted; {
-		_, err := log.Append(ctx, "organization/shared", version, g.tokenGenerated())
+		_, err := log.Append(ctx, "organization/shared", version, g.TokenGenerated())
 		var conflict *events.ConflictError
 		if errors.As(err, &conflict) {
 			version = conflict.Actual
 			continue
 		}
 		if err == nil {
-			_, err = log.Append(ctx, own, events.Any, g.tokenGenerated())
+			_, err = log.Append(ctx, own, events.Any, g.TokenGenerated())
 		}
 		if err != nil {
 			return err
@@ -95,9 +96,9 @@ func TestTwoProcesses(t *testing.T) {
 
 // playAnswer appends an event for each line it reads.
 func playAnswer(log *sqlitelog.Log) error {
-	g := newGenerator()
+	g := testkit.NewGenerator()
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
-		if _, err := log.Append(context.Background(), "organization/acme", events.Any, g.tokenGenerated()); err != nil {
+		if _, err := log.Append(context.Background(), "organization/acme", events.Any, g.TokenGenerated()); err != nil {
 			return err
 		}
 		fmt.Println(time.Now().UnixNano())
@@ -122,16 +123,16 @@ func TestOtherProcessIsSeenSoon(t *testing.T) {
 			}
 			woken <- time.Now()
 		}()
-		if _, err := fmt.Fprintln(c.in); err != nil {
+		if _, err := fmt.Fprintln(c.In); err != nil {
 			t.Fatal(err)
 		}
 		var acknowledged int64
-		if _, err := fmt.Sscan(c.line(t), &acknowledged); err != nil {
+		if _, err := fmt.Sscan(c.Line(t), &acknowledged); err != nil {
 			t.Fatal(err)
 		}
 		delays = append(delays, max(0, (<-woken).Sub(time.Unix(0, acknowledged))))
 	}
-	c.in.Close()
+	c.In.Close()
 	if err := c.Wait(); err != nil {
 		t.Error(err)
 	}
@@ -156,9 +157,9 @@ func TestBusyLogsTakeTurns(t *testing.T) {
 	var writers sync.WaitGroup
 	for w := range 8 {
 		writers.Go(func() {
-			g := newGenerator()
+			g := testkit.NewGenerator()
 			for range 100 {
-				_, err := busy.Append(t.Context(), events.StreamID(fmt.Sprintf("usage/w%d", w)), events.Any, g.tokenGenerated())
+				_, err := busy.Append(t.Context(), events.StreamID(fmt.Sprintf("usage/w%d", w)), events.Any, g.TokenGenerated())
 				if err != nil {
 					t.Error(err)
 					return
@@ -167,12 +168,12 @@ func TestBusyLogsTakeTurns(t *testing.T) {
 			}
 		})
 	}
-	g := newGenerator()
+	g := testkit.NewGenerator()
 	var longest time.Duration
 	turns := 0
 	for ; turns < 20 || appended.Load() < 800 && !t.Failed(); turns++ {
 		start := time.Now()
-		mustAppend(t, other, "organization/acme", g.tokenGenerated())
+		testkit.Append(t, other, "organization/acme", g.TokenGenerated())
 		longest = max(longest, time.Since(start))
 	}
 	writers.Wait()
