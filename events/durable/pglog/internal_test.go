@@ -70,19 +70,3 @@ func TestUndone(t *testing.T) {
 		}
 	}
 }
-
-// TestLateAnswerDoesNotMoveTheEndBack asks for the end, and appends before the answer comes.
-//
-// What breaks it: answered without a look at what was told since.
-func TestLateAnswerDoesNotMoveTheEndBack(t *testing.T) {
-	tail := newTail(nil)
-	tail.reached(6)
-	told := tail.asking()
-	tail.reached(7)
-	if tail.answered(6, told); tail.end != 7 {
-		t.Errorf("the end went back to %d", tail.end)
-	}
-	if tail.answered(5, tail.asking()); tail.end != 5 {
-		t.Errorf("a shorter log ends at %d", tail.end)
-	}
-}

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/tail"
 )
 
 // Config is how a log is opened. The zero Config works.
@@ -77,7 +78,7 @@ type Log struct {
 	sql   statements
 	queue queue
 	write *writer
-	tail  *tail
+	tail  *tail.Tail
 	bell  *bell
 
 	ctx    context.Context // ends in the middle of Close
@@ -142,7 +143,7 @@ func New(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Log, error) {
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.write = &writer{log: l}
-	l.tail = newTail(l)
+	l.tail = tail.New(linger, l.look)
 	l.bell = &bell{log: l}
 	l.close = sync.OnceValue(l.shutDown)
 	return l, nil
@@ -164,7 +165,7 @@ func (l *Log) shutDown() error {
 	l.queue.close()
 	l.bell.close()
 	l.cancel()
-	l.tail.close()
+	l.tail.Close()
 	l.users.wait()
 	if l.owned {
 		l.pool.Close()

@@ -49,7 +49,7 @@ func (l *Log) Notify(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("notify: %w", err)
 	}
-	l.tail.reached(end)
+	l.tail.Reached(end)
 	if l.cfg.NoNotify {
 		return nil
 	}

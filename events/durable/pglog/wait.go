@@ -2,7 +2,6 @@ package pglog
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"sync"
 	"time"
@@ -12,160 +11,29 @@ import (
 	"github.com/oatmill/oatmill/events"
 )
 
-// tail is the end of the log as far as this process knows it, and those who wait for it
-// to move. Appends of this process move it at once. Those of others are found by asking
-// the database, which notifications make sooner, for as long as somebody waits and a
-// little longer. The same way it finds that the log became shorter.
-type tail struct {
-	log *Log
-
-	mu      sync.Mutex
-	end     events.Position
-	told    int           // how often somebody said that there is a record
-	moved   chan struct{} // closed when end moves; nil while nobody waits
-	waiting int
-	left    time.Time // when the last one who waited, or had no need to, left
-	looking bool
-	closed  bool
-	looked  sync.WaitGroup
-}
-
 // linger is how long the database goes on being asked after the last one who waited has
 // left. One who reads what came and waits again finds the connection in place.
 const linger = 2 * time.Second
 
-func newTail(l *Log) *tail { return &tail{log: l} }
-
 // Wait is [events.Notifier.Wait]. It returns nil only with cause. It is not late at all
 // for appends of this log. For those of others it is late by the time that a notification
 // takes, and where that gets lost by Config.PollInterval.
-func (l *Log) Wait(ctx context.Context, after events.Position) error {
-	t := l.tail
-	for {
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("wait for position %d: %w", after+1, err)
-		}
-		moved, err := t.enter(after)
-		if moved == nil {
-			return err
-		}
-		select {
-		case <-moved:
-		case <-ctx.Done():
-		}
-		t.leave()
-	}
-}
+func (l *Log) Wait(ctx context.Context, after events.Position) error { return l.tail.Wait(ctx, after) }
 
-// enter is what to wait for; nil with an error, and without one when the end is beyond
-// after already. Who gets a channel must leave. The looking goes on in both cases: who need
-// not wait because of a record that was lost would otherwise never need to.
-func (t *tail) enter(after events.Position) (<-chan struct{}, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	switch {
-	case t.closed:
-		return nil, fmt.Errorf("wait for position %d: %w", after+1, events.ErrClosed)
-	case t.end > after:
-		t.left = time.Now()
-		t.watch()
-		return nil, nil
-	}
-	if t.moved == nil {
-		t.moved = make(chan struct{})
-	}
-	t.waiting++
-	t.watch()
-	return t.moved, nil
-}
-
-// watch has somebody look. The caller holds the lock.
-func (t *tail) watch() {
-	if !t.looking {
-		t.looking = true
-		t.looked.Add(1)
-		go t.look()
-	}
-}
-
-func (t *tail) leave() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.waiting--
-	t.left = time.Now()
-}
-
-// reached notes that there is a record at p.
-func (t *tail) reached(p events.Position) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.told++
-	if p > t.end {
-		t.end = p
-		t.wake()
-	}
-}
-
-// asking is to be called before the database is asked for the end.
-func (t *tail) asking() (told int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.told
-}
-
-// answered notes what the database said. A log that ends before the end that is known has
-// become shorter, unless somebody said since the question that there is a record: the
-// answer may be from before that.
-func (t *tail) answered(end events.Position, told int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if end > t.end {
-		t.wake()
-	}
-	if end > t.end || told == t.told {
-		t.end = end
-	}
-}
-
-func (t *tail) wake() {
-	if t.moved != nil {
-		close(t.moved)
-		t.moved = nil
-	}
-}
-
-// close ends all waiting, and the looking. The log's context has ended before.
-func (t *tail) close() {
-	t.mu.Lock()
-	t.closed = true
-	t.wake()
-	t.mu.Unlock()
-	t.looked.Wait()
-}
-
-// needed tells whether to go on looking.
-func (t *tail) needed() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.looking = !t.closed && (t.waiting > 0 || time.Since(t.left) < linger)
-	return t.looking
-}
-
-// look is the goroutine that asks for appends of others. Trouble with that is logged when
-// it begins and when it changes; those who wait are to look by themselves from time to
-// time anyway.
-func (t *tail) look() {
-	defer t.looked.Done()
-	e := &ear{log: t.log}
+// look asks for appends of others, which notifications make sooner. The same way it finds
+// that the log became shorter. Trouble with that is logged when it begins and when it
+// changes; those who wait are to look by themselves from time to time anyway.
+func (l *Log) look() {
+	e := &ear{log: l}
 	defer e.close()
-	for trouble := ""; t.needed(); {
-		end, told, err := e.hear(t.log.ctx)
+	for trouble := ""; l.tail.Needed(); {
+		end, told, err := e.hear(l.ctx)
 		if err == nil {
-			t.answered(end, told)
+			l.tail.Answered(end, told)
 			trouble = ""
-		} else if t.log.ctx.Err() == nil && trouble != err.Error() {
+		} else if l.ctx.Err() == nil && trouble != err.Error() {
 			trouble = err.Error()
-			t.log.cfg.Logger.Warn("looking for appends of others", "schema", t.log.cfg.Schema, "error", err)
+			l.cfg.Logger.Warn("looking for appends of others", "schema", l.cfg.Schema, "error", err)
 		}
 	}
 }
@@ -181,7 +49,7 @@ type ear struct {
 // had been told when it was asked for.
 func (e *ear) hear(ctx context.Context) (end events.Position, told int, err error) {
 	if e.log.cfg.NoNotify {
-		told = e.log.tail.asking()
+		told = e.log.tail.Asking()
 		end, err = e.log.End(ctx)
 		_ = pause(ctx, e.log.cfg.PollInterval)
 		return end, told, err
@@ -208,7 +76,7 @@ func (e *ear) listen(ctx context.Context) (end events.Position, told int, err er
 	}
 	asking, cancel := context.WithTimeout(ctx, e.log.cfg.Timeout)
 	defer cancel()
-	told = e.log.tail.asking()
+	told = e.log.tail.Asking()
 	err = e.conn.QueryRow(asking, e.log.sql.end).Scan((*int64)(&end))
 	e.asked = err == nil
 	return end, told, err

@@ -132,7 +132,7 @@ func (w *writer) committed(p *plan) {
 	for i, a := range p.members {
 		a.answer(p.parts[i], nil)
 	}
-	w.log.tail.reached(w.end.position)
+	w.log.tail.Reached(w.end.position)
 	w.log.bell.ring(w.end.position)
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/tail"
 )
 
 // Config is how a log is opened. The zero Config works.
@@ -56,7 +57,9 @@ type Log struct {
 	queue   queue
 	writer  chan *writer // holds the writer while nobody has it
 	readers *pool
-	tail    *tail
+	tail    *tail.Tail
+	watch   *watch        // of look; nil until it first looked
+	closing chan struct{} // closed when look is to end
 	close   func() error
 }
 
@@ -88,8 +91,9 @@ func Open(ctx context.Context, path string, cfg Config) (*Log, error) {
 		file: file, cfg: cfg,
 		writer:  make(chan *writer, 1),
 		readers: newPool(file, cfg),
-		tail:    newTail(file, cfg),
+		closing: make(chan struct{}),
 	}
+	l.tail = tail.New(0, l.look)
 	l.writer <- w
 	l.close = sync.OnceValue(l.shutDown)
 	return l, nil
@@ -107,6 +111,11 @@ func (l *Log) shutDown() error {
 	for l.queue.length() > 0 {
 		l.commitGroup(context.Background(), w)
 	}
-	l.tail.close()
-	return errors.Join(l.readers.close(), w.close())
+	close(l.closing)
+	l.tail.Close()
+	var err error
+	if l.watch != nil {
+		err = l.watch.conn.close()
+	}
+	return errors.Join(err, l.readers.close(), w.close())
 }

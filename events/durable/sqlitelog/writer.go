@@ -115,7 +115,7 @@ func (l *Log) commitGroup(ctx context.Context, w *writer) {
 		err = w.carryOut(group)
 	}
 	if err == nil {
-		l.tail.reached(w.last)
+		l.tail.Reached(w.last)
 	}
 	for _, r := range group {
 		r.done <- err
