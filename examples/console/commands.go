@@ -80,8 +80,7 @@ func (o *serveOptions) flags(cmd *cobra.Command) {
 	f.StringVar(&o.tlsKey, "tls-key", "", "and the key in this `file`")
 	f.BoolVar(&o.tlsDev, "tls-dev", false, "serve HTTPS with a certificate of its own making, kept in the data folder")
 	f.BoolVar(&o.insecureHTTP, "insecure-http", false, "serve plain HTTP also on addresses that others reach")
-	f.StringArrayVar(&o.publicRepos, "public-repo", nil,
-		"a repository, like `ORG/REPO`, that everybody may pull, also without logging in; once for each")
+	f.StringArrayVar(&o.publicRepos, "public-repo", nil, site.PublicUsage)
 	f.StringVar(&o.apiLimit, "api-limit", "600/1m", "how many `requests` to the API each person may send")
 	f.StringVar(&o.signInLimit, "sign-in-limit", "20/1m", "how many `tries` to sign in each address has")
 	f.StringArrayVar(&o.trustedProxies, "trusted-proxy", nil, site.ProxyUsage)
@@ -109,12 +108,7 @@ func (o *serveOptions) check() error {
 	case o.tls() && strings.HasPrefix(o.url, "http:"):
 		return cli.Usagef("--url %q: want https, which is what TLS serves", o.url)
 	}
-	for _, name := range o.publicRepos {
-		if organization, repository, _ := strings.Cut(name, "/"); organization == "" || repository == "" {
-			return cli.Usagef("--public-repo %q: want ORG/REPO", name)
-		}
-	}
-	return nil
+	return site.CheckPublic("--public-repo", o.publicRepos)
 }
 
 func (p *program) userAdd() *cobra.Command {

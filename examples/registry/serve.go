@@ -33,8 +33,7 @@ type serveOptions struct {
 
 func (o *serveOptions) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.url, "url", "", "the `address` clients reach the server by, if not http:// and the address it listens on")
-	cmd.Flags().StringArrayVar(&o.publicRepos, "public-repo", nil,
-		"a repository, like `ORG/REPO`, that everybody may pull, also without logging in; once for each")
+	cmd.Flags().StringArrayVar(&o.publicRepos, "public-repo", nil, site.PublicUsage)
 	cmd.Flags().StringVar(&o.pullLimit, "pull-limit", "", "how often each organization may pull, like `100/6h`; without limit unless given")
 	cmd.Flags().StringArrayVar(&o.trustedProxies, "trusted-proxy", nil, site.ProxyUsage)
 	cmd.Flags().BoolVar(&o.verbose, "verbose", false, "log everything")
@@ -45,12 +44,7 @@ func (o *serveOptions) check() error {
 	if !site.CheckURL(o.url) {
 		return cli.Usagef("--url %q: want an address like https://registry.example.com", o.url)
 	}
-	for _, name := range o.publicRepos {
-		if organization, repository, _ := strings.Cut(name, "/"); organization == "" || repository == "" {
-			return cli.Usagef("--public-repo %q: want ORG/REPO", name)
-		}
-	}
-	return nil
+	return site.CheckPublic("--public-repo", o.publicRepos)
 }
 
 func (p *program) serveCommand() *cobra.Command {

@@ -1,5 +1,7 @@
-// Package cli is what the command lines of the examples have in common: how they end,
-// and how they say why.
+// Package cli is what the command lines of the examples have in common: how they begin
+// and end, and how they say why.
+//
+// SIGINT and SIGTERM ask a program to end; a second one ends it on the spot.
 //
 // 0 says that it is done. 1 says that it was refused by a rule or could not be done, and
 // 2 that the command line makes no sense. In both cases one line on standard error says
@@ -12,9 +14,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 )
@@ -25,6 +29,15 @@ const (
 	Refused = 1
 	Usage   = 2
 )
+
+// Main is the whole of a program's main: run gets the process's arguments and outputs, and
+// a context that ends with the first signal. It does not return.
+func Main(run func(ctx context.Context, args []string, stdout, stderr io.Writer) int) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The first signal asks; a second one ends the process on the spot.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
 
 // Run runs a command line, and returns its exit code.
 func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr io.Writer) int {

@@ -18,6 +18,7 @@ import (
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem" // and its "filesystem"
 	"github.com/sirupsen/logrus"
 
+	"github.com/oatmill/oatmill/examples/internal/cli"
 	"github.com/oatmill/oatmill/oat"
 )
 
@@ -62,6 +63,19 @@ func (i *Images) Close() error {
 		return nil
 	}
 	return i.Shutdown()
+}
+
+// PublicUsage is what to say of the flag that names public repositories.
+const PublicUsage = "a repository, like `ORG/REPO`, that everybody may pull, also without logging in; once for each"
+
+// CheckPublic looks at what somebody gave to a flag that names public repositories.
+func CheckPublic(flag string, repositories []string) error {
+	for _, name := range repositories {
+		if organization, repository, _ := strings.Cut(name, "/"); organization == "" || repository == "" {
+			return cli.Usagef("%s %q: want ORG/REPO", flag, name)
+		}
+	}
+	return nil
 }
 
 // Public makes some repositories public and all others private.
