@@ -14,30 +14,25 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/crane"
 	"github.com/google/go-containerregistry/pkg/v1/random"
+
+	"github.com/oatmill/oatmill/examples/internal/clitest"
 )
 
-// asProgram in the environment makes the test binary the program itself, for tests that
-// need a process of its own.
-const asProgram = "OATMILL_TEST_AS_PROGRAM"
-
 func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
-		main()
-	}
+	clitest.AsProgram(main)
 	code := m.Run()
 	browsers.close()
 	os.Exit(code)
 }
 
 // patience bounds every wait, on a machine however slow.
-const patience = 30 * time.Second
+const patience = clitest.Patience
 
 func must(t testing.TB, err error) {
 	t.Helper()
@@ -56,40 +51,12 @@ func missing(t *testing.T, how string) {
 	t.Skip(how)
 }
 
-// output is what the program wrote so far.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-	more chan struct{} // told of every write
-}
-
-func newOutput() *output { return &output{more: make(chan struct{}, 1)} }
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	n, err := o.text.Write(p)
-	select {
-	case o.more <- struct{}{}:
-	default:
-	}
-	return n, err
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
-
 // serving is a server that runs.
 type serving struct {
-	data           string
-	url, host      string
-	stdout, stderr *output
-	ended          chan struct{}
-	code           int
-	stop           func()
+	*clitest.Server
+	data      string
+	url, host string
+	stop      func()
 }
 
 var servingLine = regexp.MustCompile(`console: serving (\S+) from`)
@@ -103,19 +70,19 @@ func serve(t testing.TB, args ...string) *serving {
 func serveIn(t testing.TB, data string, args ...string) *serving {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
-	s := &serving{data: data, stdout: newOutput(), stderr: newOutput(), ended: make(chan struct{})}
+	s := &serving{Server: clitest.NewServer(), data: data}
 	s.stop = func() {
 		stop()
-		<-s.ended
+		<-s.Ended
 	}
 	go func() {
-		defer close(s.ended)
-		s.code = run(ctx, append([]string{"--data", data, "--addr", "127.0.0.1:0"}, args...), s.stdout, s.stderr)
+		defer close(s.Ended)
+		s.Code = run(ctx, append([]string{"--data", data, "--addr", "127.0.0.1:0"}, args...), s.Stdout, s.Stderr)
 	}()
 	t.Cleanup(func() {
 		s.stop()
-		if s.code != 0 {
-			t.Errorf("the server ended with %d: %s", s.code, s.stderr)
+		if s.Code != 0 {
+			t.Errorf("the server ended with %d: %s", s.Code, s.Stderr)
 		}
 	})
 	s.began(t)
@@ -125,26 +92,8 @@ func serveIn(t testing.TB, data string, args ...string) *serving {
 // began waits until the server listens.
 func (s *serving) began(t testing.TB) {
 	t.Helper()
-	s.url = s.await(t, s.stderr, servingLine)
+	s.url = s.Await(t, s.Stderr, servingLine)
 	_, s.host, _ = strings.Cut(s.url, "://")
-}
-
-// await is what a pattern's group matches, as soon as the server has written it.
-func (s *serving) await(t testing.TB, in *output, pattern *regexp.Regexp) string {
-	t.Helper()
-	timeout := time.After(patience)
-	for {
-		if line := pattern.FindStringSubmatch(in.String()); line != nil {
-			return line[1]
-		}
-		select {
-		case <-in.more:
-		case <-s.ended:
-			t.Fatalf("the server ended with %d: %s", s.code, s.stderr)
-		case <-timeout:
-			t.Fatalf("the server did not write %v, but: %s", pattern, in)
-		}
-	}
 }
 
 // command runs another command of the program on the same folder.
@@ -165,7 +114,7 @@ var (
 // password is that of alice, as the first start printed it.
 func (s *serving) password(t testing.TB) string {
 	t.Helper()
-	return s.await(t, s.stdout, passwordLine)
+	return s.Await(t, s.Stdout, passwordLine)
 }
 
 // add makes an account and returns its password.

@@ -65,7 +65,7 @@ func TestLoad(t *testing.T) {
 			t.Errorf("%s has %d tokens; generated and not deleted were %d", o.organization, list.Total, want)
 		}
 	}
-	if failures := s.stderr.String(); strings.Contains(failures, "ERROR") {
+	if failures := s.Stderr.String(); strings.Contains(failures, "ERROR") {
 		t.Errorf("the server complained: %s", failures)
 	}
 }

@@ -21,7 +21,7 @@ func TestWholePath(t *testing.T) {
 	b.mayCopy()
 
 	// The link that the first start printed.
-	b.open(s.await(t, s.stdout, linkLine))
+	b.open(s.Await(t, s.Stdout, linkLine))
 	b.shot("1-link")
 	b.click("#submit")
 	b.says("There are no tokens yet", "0 of 10")

@@ -148,7 +148,7 @@ func (b *tab) visitAll(used string, look func(name string)) {
 	look("sign-in-wrong")
 	b.open("/sign-in/once/SPENT")
 	look("link-spent")
-	b.open(b.site.await(b.t, b.site.stdout, linkLine))
+	b.open(b.site.Await(b.t, b.site.Stdout, linkLine))
 	look("link")
 	b.signIn("alice", b.site.password(b.t))
 	for name, path := range map[string]string{

@@ -12,7 +12,6 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -23,57 +22,38 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oatmill/oatmill/events/durable/sqlitelog"
+	"github.com/oatmill/oatmill/examples/internal/clitest"
 	"github.com/oatmill/oatmill/examples/internal/site"
 )
 
 // process is the server in a process of its own.
-func process(t *testing.T, data string, args ...string) (*serving, *exec.Cmd) {
+func process(t *testing.T, data string, args ...string) (*serving, *os.Process) {
 	t.Helper()
-	program, err := os.Executable()
-	must(t, err)
-	cmd := exec.Command(program, append([]string{"--data", data, "--addr", "127.0.0.1:0"}, args...)...)
-	// A process with the race detector would otherwise sleep a second at its end.
-	cmd.Env = append(os.Environ(), asProgram+"=1", "GORACE=atexit_sleep_ms=0")
-	s := &serving{data: data, stdout: newOutput(), stderr: newOutput(), ended: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr = s.stdout, s.stderr
-	must(t, cmd.Start())
-	go func() {
-		defer close(s.ended)
-		if err := cmd.Wait(); err != nil {
-			s.code = cmd.ProcessState.ExitCode()
-		}
-	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it has ended where a test stopped it
-		<-s.ended
-	})
+	server, process := clitest.Start(t, append([]string{"--data", data, "--addr", "127.0.0.1:0"}, args...)...)
+	s := &serving{Server: server, data: data}
 	s.began(t)
-	return s, cmd
+	return s, process
 }
 
 // TestRestart: SIGTERM stops the server cleanly, and a restart keeps everything: people,
 // sessions, tokens and images; and it prints nothing a second time.
 func TestRestart(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
-	s, cmd := process(t, data)
+	s, process := process(t, data)
 	password := s.password(t)
 	browser := s.client(t)
 	s.post(t, browser, "/sign-in", url.Values{"name": {"alice"}, "password": {password}}).is(t, http.StatusSeeOther)
 	token := s.script(t, "alice", password).generate("kept", time.Time{})
 	must(t, s.push("acme/api:v1", token.Secret))
-	must(t, cmd.Process.Signal(syscall.SIGTERM))
-	select {
-	case <-s.ended:
-	case <-time.After(patience):
-		t.Fatal("the server does not end")
-	}
-	if s.code != 0 || strings.Contains(s.stderr.String(), password) {
-		t.Errorf("the server ended with %d: %s", s.code, s.stderr)
+	must(t, process.Signal(syscall.SIGTERM))
+	s.EndsWell(t)
+	if strings.Contains(s.Stderr.String(), password) {
+		t.Errorf("the server says a password: %s", s.Stderr)
 	}
 
 	again := serveIn(t, data)
-	if again.stdout.String() != "" {
-		t.Errorf("a restart printed %q", again.stdout)
+	if again.Stdout.String() != "" {
+		t.Errorf("a restart printed %q", again.Stdout)
 	}
 	cookies := browser.Jar.Cookies(mustParse(t, s.url))
 	browser.Jar.SetCookies(mustParse(t, again.url), cookies)
@@ -96,8 +76,8 @@ func mustParse(t *testing.T, text string) *url.URL {
 // TestFirstStart: what is printed can be pasted, and everything is its owner's alone.
 func TestFirstStart(t *testing.T) {
 	s := serve(t)
-	link := s.await(t, s.stdout, linkLine)
-	printed := s.stdout.String()
+	link := s.Await(t, s.Stdout, linkLine)
+	printed := s.Stdout.String()
 	for _, line := range []string{
 		"    " + s.url + link + "\n", "    docker login --username acme " + s.host + "\n", "    docker push " + s.host + "/acme/hello\n",
 		s.url + "/v2/users/login\n", "    PASSWORD=" + s.password(t) + "\n",
@@ -106,8 +86,8 @@ func TestFirstStart(t *testing.T) {
 			t.Errorf("the first start printed\n%s\nwant %q in it", printed, line)
 		}
 	}
-	if strings.Count(printed, link) != 1 || strings.Contains(s.stderr.String(), link) {
-		t.Errorf("the link is printed more than once:\n%s%s", printed, s.stderr)
+	if strings.Count(printed, link) != 1 || strings.Contains(s.Stderr.String(), link) {
+		t.Errorf("the link is printed more than once:\n%s%s", printed, s.Stderr)
 	}
 	for _, name := range []string{"", "accounts.db", "api.key", "keys.json"} {
 		if info, err := os.Stat(filepath.Join(s.data, name)); err != nil || info.Mode().Perm()&0o077 != 0 {
@@ -306,8 +286,8 @@ func TestDiscreet(t *testing.T) {
 	s.get(t, http.DefaultClient, "/v2/acme/x/tags/list?access_token="+token.Secret+"&last=hidden").is(t, http.StatusUnauthorized)
 	misplaced := strings.ToLower(token.Secret)
 	s.get(t, http.DefaultClient, "/v2/acme/"+misplaced+"/tags/list").is(t, http.StatusUnauthorized)
-	within(t, patience, "a log of all requests", func() bool { return strings.Count(s.stderr.String(), "/tags/list") > 1 })
-	log := s.stderr.String()
+	within(t, patience, "a log of all requests", func() bool { return strings.Count(s.Stderr.String(), "/tags/list") > 1 })
+	log := s.Stderr.String()
 	for _, secret := range []string{token.Secret, misplaced, "hidden", "access_token"} {
 		if strings.Contains(log, secret) {
 			t.Errorf("the log holds %q:\n%s", secret, log)
@@ -326,7 +306,7 @@ func TestStrictTransport(t *testing.T) {
 		{"max-age=31536000", []string{"--url", "https://hub.example.com"}},
 		{"", []string{"--url", "https://hub.example.com", "--tls-dev"}},
 	} {
-		p := &program{stdout: newOutput(), stderr: newOutput(), now: time.Now, data: filepath.Join(t.TempDir(), "data")}
+		p := &program{stdout: clitest.NewOutput(), stderr: clitest.NewOutput(), now: time.Now, data: filepath.Join(t.TempDir(), "data")}
 		for path, want := range map[string]string{"/sign-in": c.want, "/": c.want, "/v2/": c.want} {
 			if got := p.answer(t, path, c.args...).Header().Get("Strict-Transport-Security"); got != want {
 				t.Errorf("with %q, %s says %q, want %q", c.args, path, got, want)

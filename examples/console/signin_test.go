@@ -13,7 +13,7 @@ import (
 // begins is a new one.
 func TestSignInLink(t *testing.T) {
 	s := serve(t)
-	link := s.await(t, s.stdout, linkLine)
+	link := s.Await(t, s.Stdout, linkLine)
 	browser := s.client(t)
 	browser.Jar.SetCookies(mustParse(t, s.url), []*http.Cookie{{Name: "oatmill", Value: "planted"}})
 	for range 2 {
@@ -69,7 +69,7 @@ func TestSignOut(t *testing.T) {
 // TestOtherSites cannot sign anybody in or out.
 func TestOtherSites(t *testing.T) {
 	s := serve(t)
-	for _, path := range []string{"/sign-in", "/sign-out", s.await(t, s.stdout, linkLine)} {
+	for _, path := range []string{"/sign-in", "/sign-out", s.Await(t, s.Stdout, linkLine)} {
 		request, err := http.NewRequest(http.MethodPost, s.url+path, strings.NewReader("name=alice"))
 		must(t, err)
 		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")

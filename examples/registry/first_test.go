@@ -35,7 +35,7 @@ func TestFirstStartIsFinished(t *testing.T) {
 	}
 	s := c.serve(t)
 	s.stop(t, syscall.SIGTERM)
-	if !strings.Contains(s.stdout.String(), "SECRET=oat_") {
-		t.Errorf("the start printed %q, want a secret", s.stdout)
+	if !strings.Contains(s.Stdout.String(), "SECRET=oat_") {
+		t.Errorf("the start printed %q, want a secret", s.Stdout)
 	}
 }

@@ -13,44 +13,24 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/crane"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 
 	"github.com/oatmill/oatmill/examples/internal/cli"
+	"github.com/oatmill/oatmill/examples/internal/clitest"
 	"github.com/oatmill/oatmill/examples/internal/site"
 )
 
-// asProgram in the environment makes the test binary the program itself, so that
-// tests run real processes without building anything a second time.
-const asProgram = "OATMILL_TEST_AS_PROGRAM"
-
 func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
-		main()
-	}
+	clitest.AsProgram(main)
 	os.Exit(m.Run())
 }
 
 // patience bounds every wait, on a machine however slow.
-const patience = 30 * time.Second
-
-// process is the program in a process of its own.
-func process(t *testing.T, args ...string) *exec.Cmd {
-	t.Helper()
-	program, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(program, args...)
-	// A process with the race detector would otherwise sleep a second at its end.
-	cmd.Env = append(os.Environ(), asProgram+"=1", "GORACE=atexit_sleep_ms=0")
-	return cmd
-}
+const patience = clitest.Patience
 
 // result is how a command line ended.
 type result struct {
@@ -135,36 +115,10 @@ func registered(t *testing.T) shell {
 
 // serving is a server in a process of its own.
 type serving struct {
+	*clitest.Server
 	shell
-	addr           string
-	cmd            *exec.Cmd
-	stdout, stderr *output
-	ended          chan struct{}
-	err            error
-}
-
-// output is what a process wrote so far.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-	more chan struct{} // told of every write
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	n, err := o.text.Write(p)
-	select {
-	case o.more <- struct{}{}:
-	default:
-	}
-	return n, err
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
+	addr    string
+	process *os.Process
 }
 
 var servingLine = regexp.MustCompile(`registry: serving http://(\S+) from`)
@@ -172,61 +126,19 @@ var servingLine = regexp.MustCompile(`registry: serving http://(\S+) from`)
 // serve starts a server on a free port and waits until it listens.
 func (c shell) serve(t *testing.T, args ...string) *serving {
 	t.Helper()
-	s := &serving{
-		shell:  c,
-		cmd:    process(t, append([]string{"--data", c.data, "--addr", "127.0.0.1:0", "serve"}, args...)...),
-		stdout: &output{more: make(chan struct{}, 1)},
-		stderr: &output{more: make(chan struct{}, 1)},
-		ended:  make(chan struct{}),
-	}
-	s.cmd.Stdout, s.cmd.Stderr = s.stdout, s.stderr
-	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		s.err = s.cmd.Wait()
-		close(s.ended)
-	}()
-	t.Cleanup(func() {
-		_ = s.cmd.Process.Kill() // it has ended where a test stopped it
-		<-s.ended
-	})
-	s.addr = s.await(t, s.stderr, servingLine)
+	server, process := clitest.Start(t, append([]string{"--data", c.data, "--addr", "127.0.0.1:0", "serve"}, args...)...)
+	s := &serving{Server: server, shell: c, process: process}
+	s.addr = s.Await(t, s.Stderr, servingLine)
 	return s
-}
-
-// await is what a pattern's group matches, as soon as the server has written it.
-func (s *serving) await(t *testing.T, in *output, pattern *regexp.Regexp) string {
-	t.Helper()
-	timeout := time.After(patience)
-	for {
-		if line := pattern.FindStringSubmatch(in.String()); line != nil {
-			return line[1]
-		}
-		select {
-		case <-in.more:
-		case <-s.ended:
-			t.Fatalf("the server ended: %v: %s", s.err, s.stderr)
-		case <-timeout:
-			t.Fatalf("the server did not write %v, but: %s", pattern, in)
-		}
-	}
 }
 
 // stop sends a signal and demands that the server end well.
 func (s *serving) stop(t *testing.T, signal os.Signal) {
 	t.Helper()
-	if err := s.cmd.Process.Signal(signal); err != nil {
+	if err := s.process.Signal(signal); err != nil {
 		t.Fatal(err)
 	}
-	select {
-	case <-s.ended:
-	case <-time.After(patience):
-		t.Fatal("the server does not end")
-	}
-	if s.err != nil {
-		t.Fatalf("the server ended with %v: %s", s.err, s.stderr)
-	}
+	s.EndsWell(t)
 }
 
 var secretLine = regexp.MustCompile(`(?m)^\s*SECRET=(oat_[0-9A-Za-z]{32})$`)
@@ -234,7 +146,7 @@ var secretLine = regexp.MustCompile(`(?m)^\s*SECRET=(oat_[0-9A-Za-z]{32})$`)
 // firstSecret is the secret that the first start printed.
 func (s *serving) firstSecret(t *testing.T) string {
 	t.Helper()
-	return s.await(t, s.stdout, secretLine)
+	return s.Await(t, s.Stdout, secretLine)
 }
 
 // bearer is a registry token for a scope, and the status of the answer.

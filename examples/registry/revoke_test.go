@@ -11,6 +11,7 @@ import (
 
 	"github.com/oatmill/oatmill/events/durable/sqlitelog"
 	"github.com/oatmill/oatmill/examples/internal/cli"
+	"github.com/oatmill/oatmill/examples/internal/clitest"
 	"github.com/oatmill/oatmill/examples/internal/site"
 	"github.com/oatmill/oatmill/oat"
 )
@@ -153,7 +154,7 @@ func TestRevocationByTheCommandLine(t *testing.T) {
 	for i := range 8 {
 		made := c.generate(t, "acme", fmt.Sprint(i), "--all", "read")
 		bearer := loggedIn(t, s, made.secret)
-		if code := exitCode(t, process(t, "--data", c.data, "token", "deactivate", "acme", made.id, "--as", "alice").Run()); code != cli.Done {
+		if code := exitCode(t, clitest.Process(t, "--data", c.data, "token", "deactivate", "acme", made.id, "--as", "alice").Run()); code != cli.Done {
 			t.Fatalf("token deactivate ended with %d", code)
 		}
 		delays = append(delays, untilRefused(t, s, bearer))
@@ -172,7 +173,7 @@ func TestTwoProcesses(t *testing.T) {
 	c.serve(t)
 	ends := make(chan error)
 	for i := range 12 {
-		cmd := process(t, "--data", c.data, "token", "generate", "acme", "--as", "alice", "--label", fmt.Sprint(i), "--public")
+		cmd := clitest.Process(t, "--data", c.data, "token", "generate", "acme", "--as", "alice", "--label", fmt.Sprint(i), "--public")
 		go func() { ends <- cmd.Run() }()
 	}
 	ended := map[int]int{}

@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/oatmill/oatmill/examples/internal/cli"
+	"github.com/oatmill/oatmill/examples/internal/clitest"
 )
 
 // TestFirstStart: an empty data folder becomes a registry that can be used with
@@ -32,7 +33,7 @@ func TestFirstStart(t *testing.T) {
 		t.Errorf("the data folder is %v (%v), want it to be its owner's alone", info.Mode(), err)
 	}
 	secret := s.firstSecret(t)
-	printed := s.stdout.String()
+	printed := s.Stdout.String()
 	if n := strings.Count(printed, secret); n != 1 {
 		t.Errorf("the secret is printed %d times:\n%s", n, printed)
 	}
@@ -61,8 +62,8 @@ func TestFirstStart(t *testing.T) {
 	s.stop(t, syscall.SIGTERM)
 
 	again := c.serve(t)
-	if again.stdout.String() != "" {
-		t.Errorf("a restart printed %q", again.stdout)
+	if again.Stdout.String() != "" {
+		t.Errorf("a restart printed %q", again.Stdout)
 	}
 	if got, err := crane.Digest(again.addr+"/acme/hello", as(secret)); err != nil || got != digest {
 		t.Errorf("after a restart the image is %s (%v), want %s", got, err, digest)
@@ -90,8 +91,8 @@ func TestRestartRegistersNothing(t *testing.T) {
 	c.do(t, "org", "register", "globex", "--plan", "team", "--owner", "hank")
 	s := c.serve(t)
 	s.stop(t, syscall.SIGTERM)
-	if s.stdout.String() != "" {
-		t.Errorf("the start printed %q", s.stdout)
+	if s.Stdout.String() != "" {
+		t.Errorf("the start printed %q", s.Stdout)
 	}
 	c.refuse(t, cli.Refused, []string{"token", "list", "acme"}, "not found")
 }
@@ -281,7 +282,7 @@ func TestStopFinishesRequests(t *testing.T) {
 		answered <- response.StatusCode
 	}()
 	write(t, blob, []byte("the beginning, ")) // returns when it is on its way
-	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := s.process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	waitUntilClosed(t, s.addr)
@@ -292,10 +293,7 @@ func TestStopFinishesRequests(t *testing.T) {
 	if status := <-answered; status != http.StatusAccepted {
 		t.Errorf("the upload was answered %d", status)
 	}
-	<-s.ended
-	if s.err != nil {
-		t.Errorf("the server ended with %v: %s", s.err, s.stderr)
-	}
+	s.EndsWell(t)
 }
 
 func write(t *testing.T, to io.Writer, data []byte) {
@@ -346,7 +344,7 @@ func TestCannotStart(t *testing.T) {
 			if test.data == filepath.Join(locked, "data") && os.Geteuid() == 0 {
 				t.Skip("nothing is forbidden to root; run as somebody else")
 			}
-			cmd := process(t, "--data", test.data, "--addr", test.addr)
+			cmd := clitest.Process(t, "--data", test.data, "--addr", test.addr)
 			var stderr bytes.Buffer
 			cmd.Stderr = &stderr
 			if code := exitCode(t, cmd.Run()); code != cli.Refused {
@@ -386,11 +384,11 @@ func TestSecretsAreNowhere(t *testing.T) {
 	}
 	said += c.do(t, "history", "acme") + c.do(t, "token", "list", "acme")
 	s.stop(t, syscall.SIGTERM)
-	if log := s.stderr.String(); !strings.Contains(log, "verification refused") || !strings.Contains(log, "PATCH") {
+	if log := s.Stderr.String(); !strings.Contains(log, "verification refused") || !strings.Contains(log, "PATCH") {
 		t.Fatalf("the server logged too little for this test to mean something:\n%s", log)
 	}
 
-	places := map[string][]byte{"the server's log": []byte(s.stderr.String()), "what commands said": []byte(said)}
+	places := map[string][]byte{"the server's log": []byte(s.Stderr.String()), "what commands said": []byte(said)}
 	err := filepath.WalkDir(c.data, func(path string, entry fs.DirEntry, err error) error {
 		if err == nil && entry.Type().IsRegular() {
 			places[path], err = os.ReadFile(path)
