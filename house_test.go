@@ -77,7 +77,7 @@ func floorPlan() map[string]room {
 		},
 		"events/durable/pgserver": {},
 		"events/durable/natslog": {
-			ours: []string{"events"}, outside: []string{ulid, nats}, tests: []string{"events/logtest", "events/durable/internal/linear", "events/durable/internal/testkit", "events/durable/natscluster"}, helpers: []string{goleak, rapid, cmp},
+			ours: []string{"events", "events/durable/internal/tail"}, outside: []string{ulid, nats}, tests: []string{"events/logtest", "events/durable/internal/linear", "events/durable/internal/testkit", "events/durable/natscluster"}, helpers: []string{goleak, rapid, cmp},
 		},
 		"events/durable/natscluster":   {outside: []string{server, nats}},
 		"events/durable/internal/tail": {ours: []string{"events"}},

@@ -226,7 +226,7 @@ func (a *attempt) send() ([]events.Recorded, bool, error) {
 		records[i].Position = position(seq, i)
 		records[i].Data = append([]byte(nil), records[i].Data...)
 	}
-	a.log.tail.appended(records[len(records)-1].Position)
+	a.log.ends.appended(records[len(records)-1].Position)
 	return records, true, nil
 }
 

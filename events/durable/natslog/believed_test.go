@@ -18,7 +18,7 @@ import (
 // much further than it has. Wait does not believe that, and the process goes on telling
 // others where its own records are.
 //
-// What breaks it: calling reached in tail.listen.
+// What breaks it: calling Reached in ends.listen.
 func TestStrayWordWakesNobody(t *testing.T) {
 	s := one(t)
 	cfg := s.config(t)
@@ -49,7 +49,7 @@ func TestStrayWordWakesNobody(t *testing.T) {
 // TestWordOfOthersWakesAtOnce lets another process append while this one would ask
 // for itself an hour later only.
 //
-// What breaks it: leaving the nudge out of tail.poll.
+// What breaks it: leaving the nudge out of ends.poll.
 func TestWordOfOthersWakesAtOnce(t *testing.T) {
 	s := one(t)
 	cfg := s.config(t)

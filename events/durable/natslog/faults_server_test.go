@@ -35,10 +35,13 @@ func TestLinearizableWhileLeadersAreKilled(t *testing.T) {
 	cfg := s.config(t)
 	cfg.Timeout = 2 * time.Minute
 	first, second := s.open(t, cfg), s.open(t, cfg)
+	var whole sync.Mutex // held while a node is away, and while all are needed
 	var killing sync.WaitGroup
 	killing.Go(func() {
 		for range 2 {
+			whole.Lock()
 			s.replaceLeader(t, cfg.Stream)
+			whole.Unlock()
 		}
 	})
 	for killed := done(&killing); ; {
@@ -52,9 +55,16 @@ func TestLinearizableWhileLeadersAreKilled(t *testing.T) {
 			if t.Failed() {
 				return
 			}
-			first, second = s.open(t, s.config(t)), s.open(t, s.newest)
+			first, second = s.openWhole(t, &whole)
 		}
 	}
+}
+
+// openWhole opens a new log twice, when there are nodes for all of its replicas.
+func (s *servers) openWhole(t *testing.T, whole *sync.Mutex) (first, second *natslog.Log) {
+	whole.Lock()
+	defer whole.Unlock()
+	return s.open(t, s.config(t)), s.open(t, s.newest)
 }
 
 func done(g *sync.WaitGroup) <-chan struct{} {

@@ -114,7 +114,7 @@ type Log struct {
 	js    jetstream.JetStream
 	api   string // what subjects of JetStream's requests begin with
 	lines *lines
-	tail  *tail
+	ends  *ends
 	moves *restless
 
 	closing context.Context // ends when Close is called
@@ -187,10 +187,10 @@ func open(ctx context.Context, nc *nats.Conn, cfg Config) (*Log, error) {
 	l.closing, l.end = context.WithCancel(context.Background())
 	l.lines = newLines(cfg.MaxKnownIDs)
 	l.moves = &restless{log: l}
-	l.tail = newTail(l)
+	l.ends = newEnds(l)
 	l.close = sync.OnceValue(l.shutDown)
 	if err := l.prepare(ctx); err != nil {
-		return nil, errors.Join(err, l.tail.stop())
+		return nil, errors.Join(err, l.ends.stop())
 	}
 	return l, nil
 }
@@ -285,7 +285,7 @@ func (l *Log) shutDown() error {
 	l.mu.Lock()
 	l.end()
 	l.mu.Unlock()
-	err := l.tail.stop()
+	err := l.ends.stop()
 	l.calls.Wait()
 	if l.owned {
 		l.nc.Close()

@@ -34,7 +34,7 @@ func plain(t *testing.T, conf, user string) (*Log, *nats.Conn) {
 	cfg := Config{Stream: "log1", RequestTimeout: 100 * time.Millisecond, Timeout: 2 * time.Second}.withDefaults()
 	l := &Log{cfg: cfg, nc: connect(user), api: "api."}
 	l.closing, l.end = context.WithCancel(context.Background())
-	l.lines, l.moves, l.tail = newLines(100), &restless{log: l}, newTail(l)
+	l.lines, l.moves, l.ends = newLines(100), &restless{log: l}, newEnds(l)
 	t.Cleanup(l.end)
 	if user != "" {
 		user = "all:x@"

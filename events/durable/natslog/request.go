@@ -167,7 +167,7 @@ func (l *Log) lastSequence(ctx context.Context) (last uint64, err error) {
 		if !leads(reply.Cluster) {
 			return fmt.Errorf("%w: the leader of stream %s has not heard of its followers for %v", errAgain, l.cfg.Stream, leaseTime)
 		}
-		if least := l.tail.least(); reply.State.LastSeq < least {
+		if least := l.ends.least(); reply.State.LastSeq < least {
 			return fmt.Errorf("%w: stream %s ends at sequence %d, and was at %d", errAgain, l.cfg.Stream, reply.State.LastSeq, least)
 		}
 		last = reply.State.LastSeq

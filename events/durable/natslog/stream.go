@@ -78,7 +78,7 @@ func (l *Log) tryPrepare(ctx context.Context) error {
 	if err := l.mayPublish(ctx); err != nil {
 		return err
 	}
-	return l.tail.listen()
+	return l.ends.listen()
 }
 
 // checkServer looks at what the connection knows of its server.

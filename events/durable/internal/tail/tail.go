@@ -128,6 +128,13 @@ func (t *Tail) Answered(end events.Position, told int) {
 	}
 }
 
+// End is the end that is known.
+func (t *Tail) End() events.Position {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.end
+}
+
 func (t *Tail) wake() {
 	if t.moved != nil {
 		close(t.moved)

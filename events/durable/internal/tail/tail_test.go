@@ -145,10 +145,10 @@ func TestLateAnswerDoesNotMoveTheEndBack(t *testing.T) {
 	tail.Reached(6)
 	told := tail.Asking()
 	tail.Reached(7)
-	if tail.Answered(6, told); tail.end != 7 {
-		t.Errorf("the end went back to %d", tail.end)
+	if tail.Answered(6, told); tail.End() != 7 {
+		t.Errorf("the end went back to %d", tail.End())
 	}
-	if tail.Answered(5, tail.Asking()); tail.end != 5 {
-		t.Errorf("a shorter log ends at %d", tail.end)
+	if tail.Answered(5, tail.Asking()); tail.End() != 5 {
+		t.Errorf("a shorter log ends at %d", tail.End())
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/tail"
 )
 
 // end is where the stream ends.
@@ -66,7 +67,7 @@ func (l *Log) findEnd(ctx context.Context) (end, error) {
 	if err != nil {
 		return end{}, err
 	}
-	if known := l.tail.seen(); known.seq == last {
+	if known := l.ends.seen(); known.seq == last {
 		return known, nil
 	}
 	found := end{seq: last}
@@ -87,29 +88,24 @@ func (l *Log) findEnd(ctx context.Context) (end, error) {
 		found.last = e.last()
 		break
 	}
-	l.tail.saw(found)
+	l.ends.saw(found)
 	return found, nil
 }
 
-// tail is the end of the log as far as this process knows it, and those who wait for
-// it to move. Every process tells the others when it has appended; nothing guarantees
-// that the word arrives, so that the end is asked for as well, every now and then and
-// only while somebody waits.
+// ends is what this process knows of the end of the log. Every process tells the others
+// when it has appended; nothing guarantees that the word arrives, so that the end is asked
+// for as well, every now and then and only while somebody waits.
 //
 // The server could tell of every message it stores by itself (republish). Measured, that
 // costs about a fifth of the throughput of appends, because it tells of each of them.
-type tail struct {
-	log *Log
+type ends struct {
+	log  *Log
+	tail *tail.Tail
+	sub  *nats.Subscription
 
-	mu      sync.Mutex
-	known   end
-	sure    uint64          // this sequence was acknowledged to this process, or seen by it
-	last    events.Position // there is a record here; beyond known.last where that is old
-	moved   chan struct{}   // closed when last moves; nil while nobody waits
-	waiting int
-	polling bool
-	polled  sync.WaitGroup
-	sub     *nats.Subscription
+	mu    sync.Mutex
+	known end
+	sure  uint64 // this sequence was acknowledged to this process, or seen by it
 
 	nudge   chan struct{}   // has a token when the poll should ask now
 	mine    events.Position // what this process appended last
@@ -117,13 +113,18 @@ type tail struct {
 	telling bool            // they will be told again in a moment
 }
 
-func newTail(l *Log) *tail { return &tail{log: l, nudge: make(chan struct{}, 1)} }
+func newEnds(l *Log) *ends {
+	t := &ends{log: l, nudge: make(chan struct{}, 1)}
+	t.tail = tail.New(0, t.poll)
+	return t
+}
 
 // listen subscribes to what others say. It is not believed, since anybody may say anything:
-// the poll asks the leader, without waiting for its time.
-func (t *tail) listen() (err error) {
+// the poll asks the leader, without waiting for its time. What is known already, as
+// everything is that this process said itself, is not news.
+func (t *ends) listen() (err error) {
 	t.sub, err = t.log.nc.Subscribe(t.log.wakeSubject(), func(m *nats.Msg) {
-		if p, err := strconv.ParseInt(string(m.Data), 10, 64); err == nil && t.isNews(events.Position(p)) {
+		if p, err := strconv.ParseInt(string(m.Data), 10, 64); err == nil && events.Position(p) > t.tail.End() {
 			select {
 			case t.nudge <- struct{}{}:
 			default:
@@ -131,14 +132,6 @@ func (t *tail) listen() (err error) {
 		}
 	})
 	return err
-}
-
-// isNews tells whether a record at p is not known of yet. What this process said itself
-// is not news.
-func (t *tail) isNews(p events.Position) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return p > t.last
 }
 
 // wakeSubject is where processes say that they have appended.
@@ -150,8 +143,8 @@ const quiet = 3 * time.Millisecond
 
 // appended notes that this process has appended up to p, and tells the others, at once
 // or in a moment.
-func (t *tail) appended(p events.Position) {
-	t.reached(p)
+func (t *ends) appended(p events.Position) {
+	t.tail.Reached(p)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.sure = max(t.sure, uint64(p)/perMessage)
@@ -164,14 +157,14 @@ func (t *tail) appended(p events.Position) {
 }
 
 // tell says what this process has appended. The tail is locked.
-func (t *tail) tell() {
+func (t *ends) tell() {
 	t.told = t.mine
 	// What cannot be sent now is found by those who look.
 	_ = t.log.nc.Publish(t.log.wakeSubject(), strconv.AppendInt(nil, int64(t.told), 10))
 }
 
 // tellAgain tells of what was appended meanwhile.
-func (t *tail) tellAgain() {
+func (t *ends) tellAgain() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.mine > t.told {
@@ -184,106 +177,45 @@ func (t *tail) tellAgain() {
 }
 
 // seen is the end that was found last.
-func (t *tail) seen() end {
+func (t *ends) seen() end {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.known
 }
 
 // least is a sequence that the stream has certainly reached.
-func (t *tail) least() uint64 {
+func (t *ends) least() uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.sure
 }
 
-func (t *tail) saw(e end) {
+func (t *ends) saw(e end) {
 	t.mu.Lock()
 	if e.seq > t.known.seq {
 		t.known = e
 	}
 	t.sure = max(t.sure, e.seq)
 	t.mu.Unlock()
-	t.reached(e.last)
-}
-
-// reached notes that there is a record at p.
-func (t *tail) reached(p events.Position) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if p <= t.last {
-		return
-	}
-	t.last = p
-	if t.moved != nil {
-		close(t.moved)
-		t.moved = nil
-	}
+	t.tail.Reached(e.last)
 }
 
 // Wait is [events.Notifier.Wait]. It returns nil only with cause. The word of another process
 // takes a few milliseconds; when it is lost, Wait is late by at most
 // Config.PollInterval.
 func (l *Log) Wait(ctx context.Context, after events.Position) error {
-	for {
-		err := ctx.Err()
-		if err == nil && l.closing.Err() != nil {
-			err = events.ErrClosed
-		}
-		if err != nil {
-			return fmt.Errorf("wait for a position above %d: %w", after, err)
-		}
-		moved := l.tail.enter(after)
-		if moved == nil {
-			return nil
-		}
-		select {
-		case <-moved:
-		case <-ctx.Done():
-		case <-l.closing.Done():
-		}
-		l.tail.leave()
-	}
-}
-
-// enter is what to wait for, nil when there is a record behind after already. Who gets a
-// channel must leave.
-func (t *tail) enter(after events.Position) <-chan struct{} {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.last > after {
-		return nil
-	}
-	if t.moved == nil {
-		t.moved = make(chan struct{})
-	}
-	t.waiting++
-	if !t.polling && t.log.enter() == nil {
-		t.polling = true
-		t.polled.Go(t.poll)
-	}
-	return t.moved
-}
-
-func (t *tail) leave() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.waiting--
-}
-
-// needed tells the poll whether to go on. It ends a moment after the last waiter has
-// left, so that one who only reads what came and waits again finds it running.
-func (t *tail) needed() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.polling = t.waiting > 0 && t.log.closing.Err() == nil
-	return t.polling
+	return l.ends.tail.Wait(ctx, after)
 }
 
 // poll asks for the end, at once, whenever others say that they have appended, and every
 // Config.PollInterval; never twice in a shorter time than they are quiet. Trouble is logged when
-// it begins and when it changes; those who wait look by themselves from time to time.
-func (t *tail) poll() {
+// it begins and when it changes; those who wait look by themselves from time to time. It
+// ends a moment after the last waiter has left, so that one who only reads what came and
+// waits again finds it running.
+func (t *ends) poll() {
+	if t.log.enter() != nil {
+		return
+	}
 	defer t.log.leave()
 	ticker := time.NewTicker(t.log.cfg.PollInterval)
 	defer ticker.Stop()
@@ -304,16 +236,16 @@ func (t *tail) poll() {
 		case <-t.nudge:
 		case <-t.log.closing.Done():
 		}
-		if !t.needed() {
+		if !t.tail.Needed() {
 			return
 		}
 	}
 }
 
 // stop ends listening and the poll. The log's closing has ended before.
-func (t *tail) stop() error {
+func (t *ends) stop() error {
 	t.log.end()
-	t.polled.Wait()
+	t.tail.Close()
 	if t.sub == nil {
 		return nil
 	}
