@@ -87,4 +87,8 @@
 // and old records are read for ever. [Decode] refuses a name it does not know with
 // an [*UnknownTypeError]: a reader that meets the event of a newer library must
 // stop there, because skipping it could open what the event was there to close.
+//
+// A reader of decisions asks [Recorded.Payload], which decodes once for all who share the
+// record. A reader that adds up uses asks [Recorded.Uses], which reads them where they
+// stand.
 package events
