@@ -41,7 +41,7 @@
 //
 // A node that is cut off from the others does not know that for some seconds, and if it led
 // it goes on answering. It acknowledges nothing. [Log.End] and [Log.ReadAll] do not believe
-// a leader that has not heard of a majority for 3 seconds, which is less than the others
+// a leader that has not heard of a majority for 2 seconds, which is less than the others
 // take to elect another; so a verifier behind such a node learns that it cannot confirm the
 // end of the log. When that goes on, a connection that [Open] made moves to another server,
 // if it knows one; give it several addresses. [Log.ReadStream] and [Log.Head] believe it, and may be as far behind as

@@ -143,9 +143,11 @@ func (l *Log) publish(ctx context.Context, m *nats.Msg, last uint64) (seq uint64
 	return ack.Seq, ack.Duplicate, nil
 }
 
-// leaseTime is for how long a leader may be trusted after it last heard of its followers.
-// Servers elect another only after not hearing of it for 4 seconds.
-const leaseTime = 3 * time.Second
+// leaseTime is for how long a leader may be trusted after it last heard of its followers,
+// which they let it every second. Servers elect another only after not hearing of it for 4
+// seconds. In between there is time for a word that lay about on the way to the leader, or
+// in a queue of a machine that has too much to do, and looks newer than it is.
+const leaseTime = 2 * time.Second
 
 // lastSequence is the sequence of the last message in the stream, as its leader knows
 // it. A leader that has not heard of enough followers lately may have been replaced
