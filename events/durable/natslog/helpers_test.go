@@ -2,6 +2,7 @@ package natslog_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"sync/atomic"
@@ -108,9 +109,14 @@ func collect(t testing.TB, read iter.Seq2[events.Recorded, error]) (all []events
 	return all
 }
 
+// openAt opens a log, again where cfg gives the servers less time than they need just now.
 func openAt(t testing.TB, url string, cfg natslog.Config) *natslog.Log {
 	t.Helper()
-	log, err := natslog.Open(within(t, time.Minute), url, cfg)
+	ctx := within(t, time.Minute)
+	log, err := natslog.Open(ctx, url, cfg)
+	for errors.Is(err, natslog.ErrUnavailable) && ctx.Err() == nil {
+		log, err = natslog.Open(ctx, url, cfg)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
