@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/url"
-	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -18,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/natscluster"
 	"github.com/oatmill/oatmill/events/durable/pglog"
 	"github.com/oatmill/oatmill/events/durable/pgserver"
@@ -35,8 +35,8 @@ type post struct {
 func startPost(t *testing.T) *post {
 	// Processes die here and power is never lost, so nothing needs to be synced.
 	server, err := pgserver.Start(t.Context(), pgserver.Config{Settings: map[string]string{"fsync": "off"}})
-	if errors.Is(err, pgserver.ErrNotFound) && os.Getenv("CI") == "" {
-		t.Skip(err)
+	if errors.Is(err, pgserver.ErrNotFound) {
+		testkit.Missing(t, err.Error())
 	}
 	noError(t, err)
 	t.Cleanup(func() { shut(t, server) })

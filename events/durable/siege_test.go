@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/natscluster"
 	"github.com/oatmill/oatmill/events/durable/natslog"
 	"github.com/oatmill/oatmill/events/durable/pglog"
@@ -294,8 +295,8 @@ func TestSiegeSQLite(t *testing.T) {
 // players between.
 func TestSiegePostgres(t *testing.T) {
 	server, err := pgserver.Start(t.Context(), pgserver.Config{})
-	if errors.Is(err, pgserver.ErrNotFound) && os.Getenv("CI") == "" {
-		t.Skip(err)
+	if errors.Is(err, pgserver.ErrNotFound) {
+		testkit.Missing(t, err.Error())
 	}
 	if err != nil {
 		t.Fatal(err)

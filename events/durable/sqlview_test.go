@@ -21,6 +21,7 @@ import (
 	_ "modernc.org/sqlite"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/pgserver"
 	"github.com/oatmill/oatmill/projection"
 	"github.com/oatmill/oatmill/projection/projtest"
@@ -99,8 +100,8 @@ func postgresHost(t testing.TB) viewHost {
 	// What crashes here is processes, and what they have written outlives them.
 	settings := map[string]string{"synchronous_commit": "off", "fsync": "off"}
 	server, err := pgserver.Find(t.Context(), pgserver.Config{Settings: settings})
-	if errors.Is(err, pgserver.ErrNotFound) && os.Getenv("CI") == "" {
-		t.Skip(err)
+	if errors.Is(err, pgserver.ErrNotFound) {
+		testkit.Missing(t, err.Error())
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -207,7 +208,7 @@ func randomViewWorld(t testing.TB, organizations, records int) projtest.World {
 // tokens where they are (batching).
 func testViewSatisfiesProjtest(t *testing.T, h viewHost) {
 	if h.size(6) == 1 {
-		t.Skip("takes minutes with the race detector")
+		t.Skip("takes minutes with the race detector: run it without, as .ci/run does")
 	}
 	db := h.open(t)
 	configs := make(map[*sqlview.View]sqlview.Config)

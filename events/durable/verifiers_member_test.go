@@ -26,7 +26,7 @@ import (
 func TestVerifierProcess(t *testing.T) {
 	given := os.Getenv(memberEnv)
 	if given == "" {
-		t.Skip("is for processes that other tests start")
+		return
 	}
 	var cfg memberConfig
 	err := json.Unmarshal([]byte(given), &cfg)

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/natscluster"
 	"github.com/oatmill/oatmill/events/durable/natslog"
 	"github.com/oatmill/oatmill/events/durable/pglog"
@@ -80,8 +81,8 @@ func verifiersSchema(pid int) string { return fmt.Sprintf("oatmill_verifiers_%d"
 
 func startPostgres(tb testing.TB) string {
 	server, err := pgserver.Find(tb.Context(), pgserver.Config{})
-	if errors.Is(err, pgserver.ErrNotFound) && os.Getenv("CI") == "" {
-		tb.Skip(err)
+	if errors.Is(err, pgserver.ErrNotFound) {
+		testkit.Missing(tb, err.Error())
 	}
 	if err != nil {
 		tb.Fatal(err)

@@ -168,7 +168,7 @@ func percentile(s testkit.Samples, p float64) time.Duration {
 // case of !c.active; Verifier.Verify refusing for a cause only where now%1000 is not 0.
 func TestManyVerifiers(t *testing.T) {
 	if testing.Short() {
-		t.Skip("starts servers and processes")
+		testkit.Missing(t, "starts servers and processes: run without -short")
 	}
 	const maxStaleness = 1500 * time.Millisecond
 	var table strings.Builder

@@ -18,6 +18,8 @@ import (
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+
+	"github.com/oatmill/oatmill/examples/internal/clitest"
 )
 
 // browsers is the one browser that all tests share. Each test has a profile of its own in
@@ -85,7 +87,7 @@ func (s *serving) tab(t *testing.T) *tab {
 	t.Helper()
 	browsers.once.Do(browsers.start)
 	if !browsers.found {
-		missing(t, "no Chromium is on PATH: install it (Debian: apt-get install chromium)")
+		clitest.Missing(t, "no Chromium is on PATH: install it (Debian: apt-get install chromium)")
 	}
 	must(t, browsers.err)
 	ctx, end := chromedp.NewContext(browsers.ctx, chromedp.WithNewBrowserContext())

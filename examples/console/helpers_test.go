@@ -41,16 +41,6 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// missing says what a test needs and cannot have: a reason to skip, and a failure where
-// everything should be there.
-func missing(t *testing.T, how string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatal(how)
-	}
-	t.Skip(how)
-}
-
 // serving is a server that runs.
 type serving struct {
 	*clitest.Server
@@ -241,7 +231,7 @@ func newDocker(t *testing.T) docker {
 	t.Helper()
 	program, err := exec.LookPath("docker")
 	if err != nil {
-		missing(t, "docker is not on PATH: put the docker command line there (https://download.docker.com/linux/static/stable/); no engine is needed")
+		clitest.Missing(t, "docker is not on PATH: put the docker command line there (https://download.docker.com/linux/static/stable/); no engine is needed")
 	}
 	return docker{program, t.TempDir()}
 }

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"github.com/oatmill/oatmill/examples/internal/clitest"
 )
 
 // The release of axe-core that pages are checked with, and the digest of its script.
@@ -54,12 +56,12 @@ func fetchAxe(t *testing.T) []byte {
 	t.Helper()
 	npm, err := exec.LookPath("npm")
 	if err != nil {
-		missing(t, "npm is not on PATH, which fetches "+axeRelease+": install it (Debian: apt-get install npm)")
+		clitest.Missing(t, "npm is not on PATH, which fetches "+axeRelease+": install it (Debian: apt-get install npm)")
 	}
 	cmd := exec.Command(npm, "pack", "--silent", axeRelease)
 	cmd.Dir = t.TempDir()
 	if out, err := cmd.CombinedOutput(); err != nil {
-		missing(t, fmt.Sprintf("npm cannot fetch %s: %v: %s", axeRelease, err, bytes.TrimSpace(out)))
+		clitest.Missing(t, fmt.Sprintf("npm cannot fetch %s: %v: %s", axeRelease, err, bytes.TrimSpace(out)))
 	}
 	packed, err := os.Open(filepath.Join(cmd.Dir, strings.ReplaceAll(axeRelease, "@", "-")+".tgz"))
 	must(t, err)

@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/oatmill/oatmill/examples/internal/clitest"
 )
 
 // docker is the docker command line with a configuration of its own. It needs no
@@ -18,11 +20,7 @@ func newDocker(t *testing.T) docker {
 	t.Helper()
 	program, err := exec.LookPath("docker")
 	if err != nil {
-		const how = "docker is not on PATH: put the docker command line there (https://download.docker.com/linux/static/stable/); no engine is needed"
-		if os.Getenv("CI") != "" {
-			t.Fatal(how)
-		}
-		t.Skip(how)
+		clitest.Missing(t, "docker is not on PATH: put the docker command line there (https://download.docker.com/linux/static/stable/); no engine is needed")
 	}
 	return docker{program, t.TempDir()}
 }

@@ -3,6 +3,7 @@ package sqlitelog_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -16,22 +17,12 @@ import (
 	"github.com/oatmill/oatmill/events/durable/sqlitelog"
 )
 
-// missing skips the test where somebody tries it out, and fails it where all checks must
-// have been made.
-func missing(t *testing.T, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
-}
-
 // mount gives the test a small disk of its own.
 func mount(t *testing.T) string {
 	t.Helper()
 	folder := t.TempDir()
 	if err := syscall.Mount("oatmill", folder, "tmpfs", 0, "size=4m"); err != nil {
-		missing(t, "needs the right to mount a tmpfs: run as root (%v)", err)
+		testkit.Missing(t, fmt.Sprintf("needs the right to mount a tmpfs: run as root (%v)", err))
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(folder, 0); err != nil {
@@ -91,7 +82,7 @@ func TestReadOnlyFileSystem(t *testing.T) {
 	testkit.Fill(t, log, 10, 1)
 	mustClose(t, log)
 	if err := syscall.Mount("oatmill", folder, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
-		missing(t, "needs the right to remount a tmpfs: run as root (%v)", err)
+		testkit.Missing(t, fmt.Sprintf("needs the right to remount a tmpfs: run as root (%v)", err))
 	}
 	_, err := refused(t, path)
 	if !strings.Contains(err.Error(), "read-only") || errors.Is(err, events.ErrDamaged) {

@@ -1,10 +1,13 @@
 package sqlitelog_test
 
 import (
+	"fmt"
 	"os"
 	"runtime"
 	"syscall"
 	"testing"
+
+	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 )
 
 // asNobody has the rest of a test use files with no more rights than a user has. Root may
@@ -23,7 +26,7 @@ func asNobody(t *testing.T) {
 	folder, err := os.MkdirTemp("", "oatmill")
 	if err != nil {
 		_ = syscall.Setfsuid(0)
-		t.Skipf("nobody but root may use the folder for temporary files: set TMPDIR to one that all may use (%v)", err)
+		testkit.Missing(t, fmt.Sprintf("nobody but root may use the folder for temporary files: set TMPDIR to one that all may use (%v)", err))
 	}
 	if err := os.Remove(folder); err != nil {
 		t.Error(err)

@@ -22,6 +22,17 @@ const Patience = 30 * time.Second
 // asProgram in the environment makes the test binary the program itself.
 const asProgram = "OATMILL_TEST_AS_PROGRAM"
 
+// Missing skips a test where somebody tries it out who lacks what it needs, and fails it
+// where all checks must have been made: where CI is set in the environment. how says in one
+// line what is missing and how to get it.
+func Missing(t testing.TB, how string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatal(how)
+	}
+	t.Skip(how)
+}
+
 // AsProgram calls main, which must not return, in a process that [Process] made.
 func AsProgram(main func()) {
 	if os.Getenv(asProgram) != "" {

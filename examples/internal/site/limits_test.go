@@ -9,8 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -164,28 +162,6 @@ func (b *lockedBuffer) Write(p []byte) (int, error) {
 	default:
 	}
 	return len(p), nil
-}
-
-// TestFolderIsPrivate: a folder that others may read is refused, and not left to whoever
-// made it.
-func TestFolderIsPrivate(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("Windows keeps no such modes")
-	}
-	data := site.Folder(filepath.Join(t.TempDir(), "data"))
-	for range 2 {
-		if err := data.Create(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, mode := range []os.FileMode{0o755, 0o710, 0o704} {
-		if err := os.Chmod(string(data), mode); err != nil {
-			t.Fatal(err)
-		}
-		if err := data.Create(); err == nil || !strings.Contains(err.Error(), "chmod 700") {
-			t.Errorf("a folder with mode %o: %v", mode, err)
-		}
-	}
 }
 
 // TestClientAddress: X-Forwarded-For counts from the right, and only when a proxy that is

@@ -34,7 +34,7 @@ func StartChild(t testing.TB, env ...string) *Child {
 		t.Fatal(err)
 	}
 	c.Out = bufio.NewScanner(out)
-	t.Cleanup(func() { _ = c.Process.Kill() })
+	t.Cleanup(func() { _ = c.Process.Kill() }) // which fails where it has ended
 	return c
 }
 

@@ -8,11 +8,23 @@ package testkit
 import (
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"testing"
 
 	"github.com/oatmill/oatmill/events"
 )
+
+// Missing skips a test where somebody tries it out who lacks what it needs, and fails it
+// where all checks must have been made: where CI is set in the environment. how says in one
+// line what is missing and how to get it.
+func Missing(t testing.TB, how string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatal(how)
+	}
+	t.Skip(how)
+}
 
 // Append appends what must be taken, under any version.
 func Append(t testing.TB, log events.Log, stream events.StreamID, batch ...events.Envelope) []events.Recorded {
