@@ -27,7 +27,7 @@ func Encode(p Payload) (eventType string, data []byte, err error) {
 func Decode(eventType string, data []byte) (Payload, error) {
 	// The layout Encode writes is read without looking back. Everything else,
 	// rare and still right, is left to encoding/json.
-	c := newCursor(data)
+	c := cursor{data: data}
 	if p, ok := c.payload(eventType); ok {
 		return p, nil
 	}

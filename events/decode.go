@@ -1,19 +1,22 @@
 package events
 
+import (
+	"encoding/binary"
+	"slices"
+)
+
 // cursor reads JSON in exactly the layout that Encode writes: fields in the order
 // of the Go type, no white space. Its methods report whether what they met was
 // that; after a false the cursor is of no more use. It accepts nothing that
 // encoding/json reads differently, which a fuzz test holds it to.
 //
-// The strings it yields share one copy of the input. Together with the payload, that
-// makes two allocations for most events, which is half of what reading them costs.
+// Each text it yields is a copy of its own. One copy of all the data, from which texts
+// are cut, is one allocation less, and keeps three bytes for each that a reader wants:
+// half of reading an event is the memory that goes into it.
 type cursor struct {
 	data []byte
-	text string // the same bytes; strings are cut from here, and only they need it
-	i    int    // of the next byte
+	i    int // of the next byte
 }
-
-func newCursor(data []byte) cursor { return cursor{data: data, text: string(data)} }
 
 // payload reads an event of the named type. It returns false for what is not in the
 // layout, and for a type that has no quick path.
@@ -21,7 +24,7 @@ func (c *cursor) payload(eventType string) (Payload, bool) {
 	switch eventType {
 	case TypeOrganizationRegistered:
 		p := new(OrganizationRegistered)
-		return p, c.skip(`{"plan":`) && c.string(&p.Plan) && c.skip(`,"owners":`) && c.strings(&p.Owners, nil) && c.end(`}`)
+		return p, c.skip(`{"plan":`) && c.string(&p.Plan) && c.skip(`,"owners":`) && c.strings(&p.Owners, nil) && c.end('}')
 	case TypeOrganizationPlanChanged:
 		p := new(OrganizationPlanChanged)
 		return p, c.only(`{"plan":`, &p.Plan)
@@ -48,7 +51,7 @@ func (c *cursor) payload(eventType string) (Payload, bool) {
 }
 
 func (c *cursor) only(field string, into *string) bool {
-	return c.skip(field) && c.string(into) && c.end(`}`)
+	return c.skip(field) && c.string(into) && c.end('}')
 }
 
 func (c *cursor) generated() (Payload, bool) {
@@ -64,41 +67,49 @@ func (c *cursor) generated() (Payload, bool) {
 		(!c.skip(`,"description":`) || c.string(&p.Description)) &&
 		c.skip(`,"digest":`) && c.hash(&p.Digest) &&
 		(!c.skip(`,"expires_at":`) || c.string(&p.ExpiresAt)) &&
-		c.skip(`,"resources":`) && c.resources(&p.Resources, block.resources[:0:1], block.scopes[:0:2]) && c.end(`}`)
+		c.skip(`,"resources":`) && c.resources(&p.Resources, block.resources[:0:1], block.scopes[:0:2]) && c.end('}')
 }
 
 func (c *cursor) edited() (Payload, bool) {
-	p := new(TokenEdited)
+	block := new(struct {
+		TokenEdited
+		label, description string
+	})
+	p := &block.TokenEdited
 	return p, c.skip(`{"token":`) && c.string(&p.Token) &&
-		(!c.skip(`,"label":`) || c.optional(&p.Label)) &&
-		(!c.skip(`,"description":`) || c.optional(&p.Description)) &&
-		(!c.skip(`,"resources":`) || c.resources(&p.Resources, nil, nil)) && c.end(`}`)
+		(!c.skip(`,"label":`) || c.optional(&p.Label, &block.label)) &&
+		(!c.skip(`,"description":`) || c.optional(&p.Description, &block.description)) &&
+		(!c.skip(`,"resources":`) || c.resources(&p.Resources, nil, nil)) && c.end('}')
 }
 
-// resources reads a list of them, the first into room and its scopes into scopes, as
-// far as there is any.
+// resources reads a list of them into room and their scopes into scopes, or elsewhere
+// if these are too small.
 func (c *cursor) resources(into *[]Resource, room []Resource, scopes []string) bool {
-	if !c.skip(`[`) {
+	if !c.next('[') {
 		return false
 	}
-	for list := nonNil(room); ; scopes = nil {
-		if !c.more(len(list)) {
-			*into = list[:len(list):len(list)]
-			return c.skip(`]`)
+	list := nonNil(room)
+	for c.more(len(list)) {
+		if len(list) == cap(list) {
+			list, scopes = slices.Grow(list, 3), make([]string, 0, 6)
 		}
 		list = append(list, Resource{})
 		r := &list[len(list)-1]
 		if !(c.skip(`{"type":`) && c.string(&r.Type) && c.skip(`,"path":`) && c.string(&r.Path) &&
-			c.skip(`,"scopes":`) && c.strings(&r.Scopes, scopes) && c.skip(`}`)) {
+			c.skip(`,"scopes":`) && c.strings(&r.Scopes, scopes) && c.next('}')) {
 			return false
 		}
+		used := min(len(r.Scopes), cap(scopes))
+		scopes = scopes[used:used]
 	}
+	*into = list[:len(list):len(list)]
+	return c.next(']')
 }
 
 // strings reads a list of strings into room, or elsewhere if that is too small. Lists
 // have no spare capacity, so that readers who share one cannot append into it.
 func (c *cursor) strings(into *[]string, room []string) bool {
-	if !c.skip(`[`) {
+	if !c.next('[') {
 		return false
 	}
 	list := nonNil(room)
@@ -109,7 +120,7 @@ func (c *cursor) strings(into *[]string, room []string) bool {
 		}
 	}
 	*into = list[:len(list):len(list)]
-	return c.skip(`]`)
+	return c.next(']')
 }
 
 // nonNil keeps an empty list from being nil, as encoding/json does.
@@ -126,17 +137,42 @@ func (c *cursor) more(n int) bool {
 	if n == 0 {
 		return c.i < len(c.data) && c.data[c.i] != ']'
 	}
-	return c.skip(`,`)
+	return c.next(',')
 }
 
-// skip moves past literal if it comes next.
+// skip moves past literal if it comes next. Half of an event is names of fields, of 8 to
+// 16 bytes, which two comparisons of eight bytes tell; a call for each takes twice as long.
 func (c *cursor) skip(literal string) bool {
-	if len(c.data)-c.i < len(literal) || string(c.data[c.i:c.i+len(literal)]) != literal {
+	rest, n := c.data[c.i:], len(literal)
+	if len(rest) < n {
 		return false
 	}
-	c.i += len(literal)
+	if n < 8 || n > 16 {
+		if string(rest[:n]) != literal {
+			return false
+		}
+	} else if binary.LittleEndian.Uint64(rest) != eight(literal) || binary.LittleEndian.Uint64(rest[n-8:]) != eight(literal[n-8:]) {
+		return false
+	}
+	c.i += n
 	return true
 }
 
-// end is skip for what must be the last.
-func (c *cursor) end(literal string) bool { return c.skip(literal) && c.i == len(c.data) }
+// eight is the first eight bytes of s as a number.
+func eight(s string) uint64 {
+	_ = s[7]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+}
+
+// next moves past a byte if it comes next.
+func (c *cursor) next(b byte) bool {
+	if c.i >= len(c.data) || c.data[c.i] != b {
+		return false
+	}
+	c.i++
+	return true
+}
+
+// end tells whether b comes next, and nothing after it.
+func (c *cursor) end(b byte) bool { return c.next(b) && c.i == len(c.data) }

@@ -5,26 +5,108 @@ import (
 	"encoding/hex"
 	"math/bits"
 	"time"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
-// string reads a string into a part of the cursor's text.
+// string reads a string into a text of its own.
 func (c *cursor) string(into *string) bool {
-	start, end, ok := c.quoted()
-	*into = c.text[start:end]
+	var b []byte
+	ok := c.bytes(&b)
+	*into = text(b)
 	return ok
 }
 
-// bytes reads a string into a part of the data.
+// text is a copy of b, or a text that is there already: most of what tokens may do is said
+// in a few words.
+func text(b []byte) string {
+	switch string(b) {
+	case "TYPE_REPO":
+		return "TYPE_REPO"
+	case "scope-image-pull":
+		return "scope-image-pull"
+	case "scope-image-push":
+		return "scope-image-push"
+	}
+	return string(b)
+}
+
+// escaped reads a string with escapes, those of UTF-16 surrogates left out.
+func (c *cursor) escaped(into *[]byte) bool {
+	if c.i >= len(c.data) || c.data[c.i] != '"' {
+		return false
+	}
+	var said []byte
+	for i := c.i + 1; ; {
+		end := c.plain(i)
+		for end < len(c.data) && c.data[end] >= utf8.RuneSelf {
+			end = c.plain(end + 1)
+		}
+		said = append(said, c.data[i:end]...)
+		if end >= len(c.data) || c.data[end] < ' ' {
+			return false
+		}
+		if c.data[end] == '"' {
+			c.i = end + 1
+			*into = said
+			return utf8.Valid(said)
+		}
+		r, length := unescape(c.data[end:])
+		if length == 0 {
+			return false
+		}
+		said = utf8.AppendRune(said, r)
+		i = end + length
+	}
+}
+
+// unescape is the character that an escape stands for, and the length of the escape; 0
+// when it is not one of a whole character.
+func unescape(b []byte) (r rune, length int) {
+	if len(b) < 2 {
+		return 0, 0
+	}
+	switch b[1] {
+	case '"', '\\', '/':
+		return rune(b[1]), 2
+	case 'b':
+		return '\b', 2
+	case 'f':
+		return '\f', 2
+	case 'n':
+		return '\n', 2
+	case 'r':
+		return '\r', 2
+	case 't':
+		return '\t', 2
+	case 'u':
+		var two [2]byte
+		if len(b) < 6 {
+			return 0, 0
+		}
+		if _, err := hex.Decode(two[:], b[2:6]); err != nil {
+			return 0, 0
+		}
+		if r = rune(two[0])<<8 | rune(two[1]); utf16.IsSurrogate(r) {
+			return 0, 0
+		}
+		return r, 6
+	}
+	return 0, 0
+}
+
+// bytes reads a string into a part of the data, or elsewhere if it has escapes. Its
+// capacity ends with it, so that appending to it does not write into the record.
 func (c *cursor) bytes(into *[]byte) bool {
-	start, end, ok := c.quoted()
-	*into = c.data[start:end]
-	return ok
+	if start, end, ok := c.quoted(); ok {
+		*into = c.data[start:end:end]
+		return true
+	}
+	return c.escaped(into)
 }
 
-// quoted is where the string that comes next begins and ends, if it has no escapes. One
-// with escapes is none for the cursor, and neither is one that is not UTF-8, which
-// encoding/json would mend.
+// quoted is where the string that comes next begins and ends, if it has no escapes and is
+// UTF-8. What is not is left to encoding/json, which mends it.
 func (c *cursor) quoted() (start, end int, ok bool) {
 	if c.i >= len(c.data) || c.data[c.i] != '"' {
 		return 0, 0, false
@@ -72,9 +154,9 @@ func notPlain(eight uint64) uint64 {
 	return (below | eight) & top
 }
 
-func (c *cursor) optional(into **string) bool {
-	*into = new(string)
-	return c.string(*into)
+func (c *cursor) optional(into **string, room *string) bool {
+	*into = room
+	return c.string(room)
 }
 
 // hash reads the 64 hexadecimal digits of a hash.
@@ -91,18 +173,23 @@ func (c *cursor) hash(into *Hash) bool {
 // instant reads a time in UTC, as Encode writes all of them: 2006-01-02T15:04:05Z,
 // with up to nine digits of a fraction.
 func (c *cursor) instant(into *time.Time) bool {
-	var s []byte
-	if !c.bytes(&s) || len(s) < len("2006-01-02T15:04:05Z") || len(s) > len("2006-01-02T15:04:05.999999999Z") ||
-		s[4] != '-' || s[7] != '-' || s[10] != 'T' || s[13] != ':' || s[16] != ':' || s[len(s)-1] != 'Z' {
+	const seconds = len(`"2006-01-02T15:04:05`)
+	s := c.data[min(c.i, len(c.data)):]
+	if len(s) < seconds+len(`Z"`) || s[0] != '"' || s[5] != '-' || s[8] != '-' || s[11] != 'T' || s[14] != ':' || s[17] != ':' {
 		return false
 	}
-	nanos, ok := fraction(s[19 : len(s)-1])
-	year, month, day := 100*pair(s[0:])+pair(s[2:]), pair(s[5:]), pair(s[8:])
-	hour, minute, second := pair(s[11:]), pair(s[14:]), pair(s[17:])
-	if !ok || pair(s[0:])|pair(s[2:])|month|day|hour|minute|second < 0 || month < 1 || month > 12 || day < 1 || day > daysOf(year, month) ||
-		hour > 23 || minute > 59 || second > 59 {
+	century, year, month, day := pair(s[1:]), pair(s[3:]), pair(s[6:]), pair(s[9:])
+	hour, minute, second := pair(s[12:]), pair(s[15:]), pair(s[18:])
+	nanos, n := fraction(s[seconds:])
+	if n < 0 || len(s) < seconds+n+len(`Z"`) || s[seconds+n] != 'Z' || s[seconds+n+1] != '"' ||
+		century|year|month|day|hour|minute|second < 0 || hour > 23 || minute > 59 || second > 59 {
 		return false
 	}
+	year += 100 * century
+	if month < 1 || month > 12 || day < 1 || day > daysOf(year, month) {
+		return false
+	}
+	c.i += seconds + n + len(`Z"`)
 	*into = time.Unix(int64(((daysBefore(year, month)+day-1)*24+hour)*60+minute)*60+int64(second), int64(nanos)).UTC()
 	return true
 }
@@ -145,25 +232,26 @@ func floor(a, b int) int {
 	return a / b
 }
 
-// fraction is the nanoseconds in a point and up to nine digits, or in nothing.
-func fraction(s []byte) (nanos int, ok bool) {
-	if len(s) == 0 {
-		return 0, true
+// fraction is the nanoseconds that s begins with, a point and up to nine digits, and how
+// long they are; negative when they are not that.
+func fraction(s []byte) (nanos, length int) {
+	if len(s) == 0 || s[0] != '.' {
+		return 0, 0
 	}
-	if s[0] != '.' || len(s) < 2 {
-		return 0, false
-	}
-	for i := 1; i < len(s); i++ {
-		digit := s[i] - '0'
-		if digit > 9 {
-			return 0, false
+	length = 1
+	for length < len(s) && s[length]-'0' <= 9 {
+		if length++; length > len(".999999999") {
+			return 0, -1
 		}
-		nanos = 10*nanos + int(digit)
+		nanos = 10*nanos + int(s[length-1]-'0')
 	}
-	for i := len(s); i < len(".999999999"); i++ {
+	if length == 1 {
+		return 0, -1
+	}
+	for range len(".999999999") - length {
 		nanos *= 10
 	}
-	return nanos, true
+	return nanos, length
 }
 
 // count reads a whole number of at most 18 digits without a sign.

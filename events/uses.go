@@ -2,7 +2,6 @@ package events
 
 import (
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -32,9 +31,6 @@ func (r *Recorded) Uses(room []UseView) ([]UseView, error) {
 	}
 	c := cursor{data: r.Data}
 	if uses, ok := c.usage(room); ok {
-		for i := len(room); i < len(uses); i++ {
-			uses[i].clip()
-		}
 		return uses, nil
 	}
 	p, err := r.Payload()
@@ -54,15 +50,6 @@ func (s *UseSpan) view() SpanView {
 	return SpanView{s.First, s.Last, s.Count, []byte(s.Cause), []byte(s.Address), []byte(s.UserAgent), true}
 }
 
-// clip takes their capacity from the texts, so that appending to one does not write into
-// the record.
-func (u *UseView) clip() {
-	u.Token = slices.Clip(u.Token)
-	for _, s := range []*SpanView{&u.Accepted, &u.Refused} {
-		s.Cause, s.Address, s.UserAgent = slices.Clip(s.Cause), slices.Clip(s.Address), slices.Clip(s.UserAgent)
-	}
-}
-
 // usage reads the data of a UsageRecorded and appends its uses to room.
 func (c *cursor) usage(room []UseView) ([]UseView, bool) {
 	uses := room
@@ -74,11 +61,11 @@ func (c *cursor) usage(room []UseView) ([]UseView, bool) {
 		u := &uses[len(uses)-1]
 		if !(c.skip(`{"token":`) && c.bytes(&u.Token) &&
 			(!c.skip(`,"accepted":`) || c.span(&u.Accepted)) &&
-			(!c.skip(`,"refused":`) || c.span(&u.Refused)) && c.skip(`}`)) {
+			(!c.skip(`,"refused":`) || c.span(&u.Refused)) && c.next('}')) {
 			return room, false
 		}
 	}
-	return uses, c.end(`]}`)
+	return uses, c.next(']') && c.end('}')
 }
 
 func (c *cursor) span(s *SpanView) bool {
@@ -87,10 +74,10 @@ func (c *cursor) span(s *SpanView) bool {
 		c.skip(`,"count":`) && c.count(&s.Count) &&
 		(!c.skip(`,"cause":`) || c.bytes(&s.Cause)) &&
 		(!c.skip(`,"address":`) || c.bytes(&s.Address)) &&
-		(!c.skip(`,"user_agent":`) || c.bytes(&s.UserAgent)) && c.skip(`}`)
+		(!c.skip(`,"user_agent":`) || c.bytes(&s.UserAgent)) && c.next('}')
 }
 
-// usageRecorded reads the same into a payload, with everything of one kind in one piece.
+// usageRecorded reads the same into a payload, in memory of its own.
 func (c *cursor) usageRecorded() (Payload, bool) {
 	var room [3]UseView
 	views, ok := c.usage(room[:0])
@@ -98,27 +85,17 @@ func (c *cursor) usageRecorded() (Payload, bool) {
 		return nil, false
 	}
 	p := &UsageRecorded{Uses: make([]Use, len(views))}
-	spans := make([]UseSpan, 0, 2*len(views))
-	keep := func(v *SpanView) *UseSpan {
-		if !v.there {
-			return nil
-		}
-		spans = append(spans, UseSpan{v.First, v.Last, v.Count, c.textOf(v.Cause), c.textOf(v.Address), c.textOf(v.UserAgent)})
-		return &spans[len(spans)-1]
-	}
 	for i := range views {
 		v := &views[i]
-		p.Uses[i] = Use{c.textOf(v.Token), keep(&v.Accepted), keep(&v.Refused)}
+		p.Uses[i] = Use{string(v.Token), v.Accepted.keep(), v.Refused.keep()}
 	}
 	return p, true
 }
 
-// textOf is the text of a part of the data that bytes has read. Such a part reaches, in
-// its capacity, to the end of the data, which tells where it begins.
-func (c *cursor) textOf(part []byte) string {
-	if len(part) == 0 {
-		return ""
+// keep is the span in memory of its own, nil when there is none.
+func (v *SpanView) keep() *UseSpan {
+	if !v.there {
+		return nil
 	}
-	start := cap(c.data) - cap(part)
-	return c.text[start : start+len(part)]
+	return &UseSpan{v.First, v.Last, v.Count, string(v.Cause), string(v.Address), string(v.UserAgent)}
 }

@@ -72,7 +72,7 @@ func TestUses(t *testing.T) {
 const twoUses = `{"uses":[{"token":"a","accepted":{"first":"2026-01-02T03:04:05Z","last":"2026-01-02T03:04:05Z","count":1,"address":"10.0.0.1","user_agent":"docker"}},` +
 	`{"token":"b","refused":{"first":"2026-01-02T03:04:05Z","last":"2026-01-02T03:04:05Z","count":1,"cause":"inactive"}}]}`
 
-// Leaving clip out makes this fail.
+// Giving the texts the capacity of the data makes this fail.
 func TestUsesKeepTheRecord(t *testing.T) {
 	r := usageRecord(twoUses)
 	uses, err := r.Uses(nil)
