@@ -1,7 +1,6 @@
 package projection
 
 import (
-	"context"
 	"time"
 
 	"github.com/oatmill/oatmill/events"
@@ -11,11 +10,8 @@ import (
 // Counts is how many tokens every organization has, in which states, and how many
 // more its plan lets it have.
 type Counts struct {
-	feed
-	unused
-	plans         quota.Plans
-	organizations map[string]*tally
-	tokens        table[countedToken]
+	feed[*tally, countedToken]
+	plans quota.Plans
 }
 
 // Count is an organization's tokens in numbers, as of an instant.
@@ -53,57 +49,48 @@ func NewCounts(plans quota.Plans) *Counts {
 	if plans == nil {
 		plans = quota.Docker()
 	}
-	return &Counts{plans: plans, organizations: make(map[string]*tally), tokens: newTable[countedToken]()}
-}
-
-// Apply implements [Projection].
-func (c *Counts) Apply(ctx context.Context, batch []events.Recorded) error {
-	return c.apply(ctx, batch, c)
-}
-
-func (c *Counts) decided(organization string, r *events.Recorded, p events.Payload) error {
-	return advance(c, c.organizations, organization, r, p)
+	c := &Counts{plans: plans}
+	c.serve(c)
+	return c
 }
 
 func (c *Counts) begin(string) *tally { return new(tally) }
 
-func (c *Counts) fold(o *tally, r *events.Recorded, p events.Payload) error {
-	switch p := p.(type) {
+func (c *Counts) fold(o *tally, d *sight[*tally]) error {
+	switch p := d.payload.(type) {
 	case *events.OrganizationRegistered:
 		o.plan = p.Plan
 	case *events.OrganizationPlanChanged:
 		o.plan = p.Plan
 	case *events.TokenGenerated:
-		return c.generate(o, r, p)
+		return c.generate(o, d, p)
 	case *events.TokenDeactivated:
-		return c.deactivate(o, r, p)
+		return c.deactivate(o, d)
 	case *events.TokenDeleted:
-		return c.delete(o, r, p)
+		return c.delete(o, d)
 	}
 	return nil
 }
 
-func (c *Counts) generate(o *tally, r *events.Recorded, p *events.TokenGenerated) error {
-	key, err := vacant(&c.tokens, &o.stream, r, p.Token)
+func (c *Counts) generate(o *tally, d *sight[*tally], p *events.TokenGenerated) error {
+	if d.expiresErr != nil {
+		return d.expiresErr
+	}
+	token, err := c.add(d)
 	if err != nil {
 		return err
 	}
-	expires, err := expiryOf(r, p)
-	if err != nil {
-		return err
-	}
-	token := countedToken{expires: p.ExpiresAt != ""}
+	token.expires = p.ExpiresAt != ""
 	if token.expires {
-		token.expiry = instantOf(expires)
+		token.expiry = instantOf(d.expires)
 		o.expiries.add(token.expiry)
 	}
-	c.tokens.put(key, token)
 	o.total++
 	return nil
 }
 
-func (c *Counts) deactivate(o *tally, r *events.Recorded, p *events.TokenDeactivated) error {
-	_, token, err := find(&c.tokens, &o.stream, r, p.Token)
+func (c *Counts) deactivate(o *tally, d *sight[*tally]) error {
+	token, err := c.find(d)
 	if err != nil || token.inactive {
 		return err
 	}
@@ -113,8 +100,8 @@ func (c *Counts) deactivate(o *tally, r *events.Recorded, p *events.TokenDeactiv
 	return nil
 }
 
-func (c *Counts) delete(o *tally, r *events.Recorded, p *events.TokenDeleted) error {
-	key, token, err := find(&c.tokens, &o.stream, r, p.Token)
+func (c *Counts) delete(o *tally, d *sight[*tally]) error {
+	token, err := c.find(d)
 	if err != nil {
 		return err
 	}
@@ -123,7 +110,7 @@ func (c *Counts) delete(o *tally, r *events.Recorded, p *events.TokenDeleted) er
 	} else {
 		o.unschedule(token)
 	}
-	c.tokens.remove(key)
+	c.remove(d)
 	o.total--
 	return nil
 }

@@ -1,7 +1,6 @@
 package projection
 
 import (
-	"context"
 	"slices"
 	"time"
 
@@ -26,11 +25,8 @@ const DefaultDays = 90
 // difference, and a clock that is wrong by years costs one of the days and not all. A
 // deleted token is dropped, as [LastUsed] does.
 type Daily struct {
-	feed
-	days          int
-	organizations map[string]*stream
-	tokens        table[[]Day]
-	uses          uses
+	feed[*stream, []Day]
+	days int
 }
 
 // Day is the use of one token on one day.
@@ -46,54 +42,30 @@ func NewDaily(days int) *Daily {
 	if days < 1 {
 		days = DefaultDays
 	}
-	return &Daily{days: days, organizations: make(map[string]*stream), tokens: newTable[[]Day]()}
-}
-
-// Apply implements [Projection].
-func (d *Daily) Apply(ctx context.Context, batch []events.Recorded) error {
-	return d.apply(ctx, batch, d)
-}
-
-func (d *Daily) decided(organization string, r *events.Recorded, p events.Payload) error {
-	return advance(d, d.organizations, organization, r, p)
+	d := &Daily{days: days}
+	d.serve(d)
+	return d
 }
 
 func (d *Daily) begin(string) *stream { return new(stream) }
 
-func (d *Daily) fold(o *stream, r *events.Recorded, p events.Payload) error {
-	switch p := p.(type) {
+func (d *Daily) fold(_ *stream, s *sight[*stream]) error {
+	switch s.payload.(type) {
 	case *events.TokenGenerated:
-		key, err := vacant(&d.tokens, o, r, p.Token)
-		if err == nil {
-			d.tokens.put(key, nil)
-		}
+		_, err := d.add(s)
 		return err
 	case *events.TokenDeleted:
-		key, _, err := find(&d.tokens, o, r, p.Token)
-		if err == nil {
-			d.tokens.remove(key)
+		if _, err := d.find(s); err != nil {
+			return err
 		}
-		return err
+		d.remove(s)
 	}
 	return nil
 }
 
-func (d *Daily) used(organization string, r *events.Recorded) error {
-	used, err := d.uses.in(r)
-	if err != nil {
-		return err
-	}
-	o, ok := d.organizations[organization]
-	if !ok {
-		return nil
-	}
-	for i, id := range d.uses.tokens {
-		if days := d.tokens.get(tokenKey{o.number, id}); days != nil {
-			d.count(days, &used[i].Accepted, func(day *Day) *int64 { return &day.Accepted })
-			d.count(days, &used[i].Refused, func(day *Day) *int64 { return &day.Refused })
-		}
-	}
-	return nil
+func (d *Daily) use(days *[]Day, use *events.UseView) {
+	d.count(days, &use.Accepted, func(day *Day) *int64 { return &day.Accepted })
+	d.count(days, &use.Refused, func(day *Day) *int64 { return &day.Refused })
 }
 
 // count adds a span to its day, and forgets the oldest day when there is one too many.
@@ -124,11 +96,7 @@ func (d *Daily) Of(organization string, id uuid.UUID, until time.Time, n int) []
 	}
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	o, ok := d.organizations[organization]
-	if !ok {
-		return all
-	}
-	days := d.tokens.get(tokenKey{o.number, id})
+	days := d.of(organization, id)
 	if days == nil {
 		return all
 	}

@@ -1,7 +1,7 @@
 package projection
 
 import (
-	"context"
+	"math/bits"
 
 	"github.com/google/uuid"
 
@@ -26,14 +26,14 @@ import (
 // never were: with the record of 11:05 and without those of 12:00 it was decided
 // on. Entries show the times as they were recorded.
 type History struct {
-	feed
-	unused
-	organizations map[string]*chronicle
+	feed[*chronicle, struct{}] // it keeps nothing of tokens beside their entries
 }
 
 // NewHistory is empty, at position 0.
 func NewHistory() *History {
-	return &History{organizations: make(map[string]*chronicle)}
+	h := new(History)
+	h.serve(h)
+	return h
 }
 
 // chronicle is one organization in [History]: all records of its stream. Entries
@@ -44,77 +44,68 @@ func NewHistory() *History {
 // take more memory than the records do, for stories that mostly nobody reads.
 type chronicle struct {
 	stream
+	moment  int64 // of the last entry
 	entries entries
 }
 
-// entries are the records of a stream: version v is at v-1.
-type entries []entry
+// entries are the records of a stream: version v is at v-1. They stand in blocks, each
+// twice as large as the one before, so that they never move: growing copies nothing.
+type entries struct {
+	blocks [][]entry
+	n      int
+}
+
+const firstBlock = 4
+
+// block is where entry i stands.
+func (e *entries) block(i int) (block, at int) {
+	block = bits.Len(uint(i/firstBlock+1)) - 1
+	return block, i - firstBlock*(1<<block-1)
+}
+
+func (e *entries) at(i int) *entry {
+	block, at := e.block(i)
+	return &e.blocks[block][at]
+}
+
+// add is a new last entry, still empty.
+func (e *entries) add() *entry {
+	block, at := e.block(e.n)
+	if at == 0 {
+		e.blocks = append(e.blocks, make([]entry, firstBlock<<block))
+	}
+	e.n++
+	return &e.blocks[block][at]
+}
 
 // entry is one record. It keeps the decoded payload, and not the record's data.
 type entry struct {
-	token       uuid.UUID // zero when it is about the organization itself
-	payload     events.Payload
-	actor       string
-	reason      string
-	correlation string
-	position    events.Position
-	time        int64 // as recorded, in microseconds since 1970
-	moment      int64 // the latest time up to here
+	token    uuid.UUID // zero when it is about the organization itself
+	payload  events.Payload
+	actor    string
+	note     *note // nil when there is none, as for most
+	position events.Position
+	time     int64 // as recorded, in microseconds since 1970
+	moment   int64 // the latest time up to here
 }
 
-// Apply implements [Projection].
-func (h *History) Apply(ctx context.Context, batch []events.Recorded) error {
-	return h.apply(ctx, batch, h)
-}
-
-func (h *History) decided(organization string, r *events.Recorded, p events.Payload) error {
-	return advance(h, h.organizations, organization, r, p)
-}
+// note is what a record may say beside.
+type note struct{ reason, correlation string }
 
 func (h *History) begin(string) *chronicle { return new(chronicle) }
 
-func (h *History) fold(c *chronicle, r *events.Recorded, p events.Payload) error {
-	e := entry{
-		payload:     p,
-		actor:       r.Actor,
-		reason:      r.Reason,
-		correlation: r.Correlation,
-		position:    r.Position,
-		time:        r.Time.UnixMicro(),
+func (h *History) fold(c *chronicle, d *sight[*chronicle]) error {
+	if d.expiresErr != nil { // so that every query can rely on it
+		return d.expiresErr
 	}
-	if token, about := tokenOf(p); about {
-		id, err := parseToken(r, token)
-		if err != nil {
-			return err
-		}
-		e.token = id
+	at := d.Time.UnixMicro()
+	if c.entries.n == 0 || at > c.moment {
+		c.moment = at
 	}
-	// An expiry is checked now so that every query can rely on it.
-	if p, ok := p.(*events.TokenGenerated); ok {
-		if _, err := expiryOf(r, p); err != nil {
-			return err
-		}
+	e := c.entries.add()
+	e.token, e.payload, e.actor, e.position, e.time, e.moment = d.token, d.payload, d.Actor, d.Position, at, c.moment
+	if d.Reason != "" || d.Correlation != "" {
+		e.note = &note{d.Reason, d.Correlation}
 	}
-	e.moment = e.time
-	if n := len(c.entries); n > 0 {
-		e.moment = max(e.moment, c.entries[n-1].moment)
-	}
-	c.entries = append(c.entries, e)
 	return nil
-}
-
-// tokenOf is the token that p is about, as it is written there. It is not about a
-// token when it is about the organization.
-func tokenOf(p events.Payload) (token string, about bool) {
-	switch p := p.(type) {
-	case *events.TokenGenerated:
-		return p.Token, true
-	case *events.TokenEdited:
-		return p.Token, true
-	case *events.TokenDeactivated:
-		return p.Token, true
-	case *events.TokenDeleted:
-		return p.Token, true
-	}
-	return "", false
 }

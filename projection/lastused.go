@@ -2,8 +2,6 @@ package projection
 
 import (
 	"cmp"
-	"context"
-	"encoding/binary"
 	"strings"
 	"time"
 
@@ -22,12 +20,9 @@ import (
 // is recorded of it afterwards is ignored: use is recorded with a delay and may
 // well come after.
 type LastUsed struct {
-	feed
-	organizations map[string]*stream
-	tokens        table[usage]
-	uses          uses
-	seen          map[string]*attempt // to be shared, by their texts one behind the other
-	said          []byte              // these texts of the attempt in hand
+	feed[*stream, usage]
+	texts    texts
+	maxTexts int
 }
 
 // Usage is the use of one token. A span is zero when there was no such attempt.
@@ -37,69 +32,69 @@ type Usage struct {
 	Refused  events.UseSpan `json:"refused,omitzero"`
 }
 
-// usage is a Usage in 64 bytes: a rebuild spends most of its time on getting hold
-// of them.
-type usage struct{ accepted, refused attempts }
+// usage is a Usage without pointers, which a garbage collector need not look at. With its
+// key it takes two lines of the processor's cache, and what is mostly needed is in the
+// first: the key, and the attempts that were accepted.
+type usage struct {
+	accepted, refused attempts
+	_                 [24]byte
+}
 
 // attempts is a span, with what is known of the latest attempt in it.
 type attempts struct {
-	first, last int64 // microseconds since 1970, as exact as records are
-	count       int64
-	latest      *attempt // nil when there was none; never changed
+	first, last               int64 // microseconds since 1970, as exact as records are
+	count                     int64 // 0 when there was none
+	cause, address, userAgent text
 }
-
-type attempt struct{ cause, address, userAgent string }
 
 // NewLastUsed knows of no use, at position 0.
 func NewLastUsed() *LastUsed {
-	return &LastUsed{organizations: make(map[string]*stream), tokens: newTable[usage](), seen: make(map[string]*attempt)}
-}
-
-// Apply implements [Projection].
-func (l *LastUsed) Apply(ctx context.Context, batch []events.Recorded) error {
-	return l.apply(ctx, batch, l)
-}
-
-func (l *LastUsed) decided(organization string, r *events.Recorded, p events.Payload) error {
-	return advance(l, l.organizations, organization, r, p)
+	l := &LastUsed{texts: newTexts(), maxTexts: minTexts}
+	l.serve(l)
+	return l
 }
 
 func (l *LastUsed) begin(string) *stream { return new(stream) }
 
-func (l *LastUsed) fold(o *stream, r *events.Recorded, p events.Payload) error {
-	switch p := p.(type) {
+func (l *LastUsed) fold(_ *stream, d *sight[*stream]) error {
+	switch d.payload.(type) {
 	case *events.TokenGenerated:
-		key, err := vacant(&l.tokens, o, r, p.Token)
-		if err == nil {
-			l.tokens.put(key, usage{})
-		}
+		_, err := l.add(d)
 		return err
 	case *events.TokenDeleted:
-		key, _, err := find(&l.tokens, o, r, p.Token)
-		if err == nil {
-			l.tokens.remove(key)
+		if _, err := l.find(d); err != nil {
+			return err
 		}
-		return err
+		l.remove(d)
 	}
 	return nil
 }
 
-func (l *LastUsed) used(organization string, r *events.Recorded) error {
-	used, err := l.uses.in(r)
-	if err != nil {
-		return err
+func (l *LastUsed) use(u *usage, use *events.UseView) {
+	l.merge(&u.accepted, &use.Accepted)
+	l.merge(&u.refused, &use.Refused)
+	if len(l.texts.list) > l.maxTexts {
+		l.forgetTexts()
 	}
-	o, ok := l.organizations[organization]
-	if !ok {
-		return nil
-	}
-	for i, id := range l.uses.tokens {
-		if u := l.tokens.get(tokenKey{o.number, id}); u != nil {
-			l.merge(&u.accepted, &used[i].Accepted)
-			l.merge(&u.refused, &used[i].Refused)
+}
+
+// minTexts is how many texts may always be kept.
+const minTexts = 1 << 14
+
+// forgetTexts lets go of the texts that no token was last used with. It goes through all
+// tokens, and is therefore done when there are twice as many texts as it left the last
+// time, and as many as there are tokens.
+func (l *LastUsed) forgetTexts() {
+	old := l.texts
+	l.texts = newTexts()
+	for u := range l.tokens.all() {
+		for _, a := range []*attempts{&u.accepted, &u.refused} {
+			for _, n := range []*text{&a.cause, &a.address, &a.userAgent} {
+				*n = l.texts.number([]byte(old.of(*n)))
+			}
 		}
 	}
-	return nil
+	l.maxTexts = max(minTexts, 2*len(l.texts.list), l.tokens.used)
 }
 
 // merge adds a span. Neither the order of spans nor how they are grouped makes a
@@ -109,43 +104,22 @@ func (l *LastUsed) merge(a *attempts, span *events.SpanView) {
 		return
 	}
 	first, last := span.First.UnixMicro(), span.Last.UnixMicro()
-	if a.latest == nil {
-		*a = attempts{first, last, span.Count, l.remember(span)}
-		return
+	if a.count == 0 {
+		a.first = first
+	}
+	if a.count == 0 || last > a.last || last == a.last && l.tells(a, span) {
+		a.last = last
+		a.cause, a.address, a.userAgent = l.texts.number(span.Cause), l.texts.number(span.Address), l.texts.number(span.UserAgent)
 	}
 	a.first = min(a.first, first)
 	a.count += span.Count
-	if last > a.last || last == a.last && a.latest.tells(span) {
-		a.last, a.latest = last, l.remember(span)
-	}
-}
-
-// maxSeen bounds how many attempts are kept to be shared.
-const maxSeen = 1 << 14
-
-// remember is what is kept of a span. Most tokens share it, because most are used by the
-// same few programs from the same few places.
-func (l *LastUsed) remember(span *events.SpanView) *attempt {
-	l.said = l.said[:0]
-	for _, text := range [][]byte{span.Cause, span.Address, span.UserAgent} {
-		l.said = binary.AppendUvarint(l.said, uint64(len(text)))
-		l.said = append(l.said, text...)
-	}
-	if known, ok := l.seen[string(l.said)]; ok {
-		return known
-	}
-	if len(l.seen) >= maxSeen {
-		clear(l.seen)
-	}
-	a := &attempt{string(span.Cause), string(span.Address), string(span.UserAgent)}
-	l.seen[string(l.said)] = a
-	return a
 }
 
 // tells decides for or against span, of the same moment, so that every reader keeps the
 // same one. Which one is of no importance.
-func (a *attempt) tells(span *events.SpanView) bool {
-	return cmp.Or(strings.Compare(string(span.Address), a.address), strings.Compare(string(span.UserAgent), a.userAgent), strings.Compare(string(span.Cause), a.cause)) > 0
+func (l *LastUsed) tells(a *attempts, span *events.SpanView) bool {
+	return cmp.Or(strings.Compare(string(span.Address), l.texts.of(a.address)), strings.Compare(string(span.UserAgent), l.texts.of(a.userAgent)),
+		strings.Compare(string(span.Cause), l.texts.of(a.cause))) > 0
 }
 
 // Of is the use of a token. It is not found when the token was never used, is
@@ -153,23 +127,45 @@ func (a *attempt) tells(span *events.SpanView) bool {
 func (l *LastUsed) Of(organization string, id uuid.UUID) (Usage, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	o, ok := l.organizations[organization]
-	if !ok {
+	u := l.of(organization, id)
+	if u == nil || u.accepted.count == 0 && u.refused.count == 0 {
 		return Usage{}, false
 	}
-	u := l.tokens.get(tokenKey{o.number, id})
-	if u == nil || u.accepted.latest == nil && u.refused.latest == nil {
-		return Usage{}, false
-	}
-	return Usage{Token: id, Accepted: u.accepted.span(), Refused: u.refused.span()}, true
+	return Usage{Token: id, Accepted: l.span(&u.accepted), Refused: l.span(&u.refused)}, true
 }
 
-func (a *attempts) span() events.UseSpan {
-	if a.latest == nil {
+func (l *LastUsed) span(a *attempts) events.UseSpan {
+	if a.count == 0 {
 		return events.UseSpan{}
 	}
 	return events.UseSpan{
 		First: time.UnixMicro(a.first).UTC(), Last: time.UnixMicro(a.last).UTC(), Count: a.count,
-		Cause: a.latest.cause, Address: a.latest.address, UserAgent: a.latest.userAgent,
+		Cause: l.texts.of(a.cause), Address: l.texts.of(a.address), UserAgent: l.texts.of(a.userAgent),
 	}
 }
+
+// text is the number of a text, 0 of the empty one.
+type text uint32
+
+// texts numbers texts. Most are the same few: the programs and places tokens are used with.
+type texts struct {
+	numbers map[string]text
+	list    []string
+}
+
+func newTexts() texts { return texts{numbers: make(map[string]text), list: []string{""}} }
+
+func (t *texts) number(b []byte) text {
+	if len(b) == 0 {
+		return 0
+	}
+	n, known := t.numbers[string(b)]
+	if !known {
+		n = text(len(t.list))
+		t.list = append(t.list, string(b))
+		t.numbers[t.list[n]] = n
+	}
+	return n
+}
+
+func (t *texts) of(n text) string { return t.list[n] }

@@ -14,8 +14,9 @@ import (
 // call is one call of CatchUp or Run.
 type call struct {
 	*Runner
-	began   time.Time
-	records int64
+	began    time.Time
+	records  int64
+	readings []reading
 }
 
 // follow makes one pass after the other.
@@ -192,14 +193,28 @@ func send(ctx context.Context, batches chan<- []events.Recorded, batch []events.
 	}
 }
 
+// readModel is a projection of this package, which takes what was read once for all of them.
+type readModel interface {
+	take(ctx context.Context, batch []reading) error
+	serves(p Projection) bool
+}
+
 // apply gives the batch to the projections, to each what it has not seen.
 func (c *call) apply(ctx context.Context, batch []events.Recorded, end events.Position) error {
+	c.readings = read(batch, c.readings[:0])
+	defer clear(c.readings) // the batch is used again
 	for _, p := range c.cfg.Projections {
 		unseen := after(batch, p.Position())
 		if len(unseen) == 0 {
 			continue
 		}
-		if err := p.Apply(ctx, unseen); err != nil {
+		var err error
+		if m, ok := p.(readModel); ok && m.serves(p) {
+			err = m.take(ctx, c.readings[len(batch)-len(unseen):])
+		} else {
+			err = p.Apply(ctx, unseen)
+		}
+		if err != nil {
 			return explain(ctx, p, unseen, err)
 		}
 	}

@@ -257,7 +257,7 @@ func TestCatchUpEnds(t *testing.T) {
 }
 
 // All projections get the payload that was decoded once, before any of them. To see
-// it fail, let read not decode.
+// it fail, let neither call.read nor call.apply decode.
 func TestPayloadIsDecodedOnce(t *testing.T) {
 	log := life()
 	var first, second []events.Payload
@@ -272,6 +272,28 @@ func TestPayloadIsDecodedOnce(t *testing.T) {
 	catchUp(t, log, &trace{reject: note(&first)}, &trace{reject: note(&second)})
 	if len(first) == 0 || !slices.Equal(first, second) {
 		t.Errorf("%d payloads, and %d others", len(first), len(second))
+	}
+}
+
+// around is a read model within another projection.
+type around struct {
+	*projection.Tokens
+	given int
+}
+
+func (a *around) Apply(ctx context.Context, batch []events.Recorded) error {
+	a.given += len(batch)
+	return a.Tokens.Apply(ctx, batch)
+}
+
+// What is around a read model is given the records, and not the read model. To see it fail,
+// let call.apply not ask whom the feed serves.
+func TestAroundAReadModel(t *testing.T) {
+	log := life()
+	a := &around{Tokens: projection.NewTokens()}
+	catchUp(t, log, a)
+	if want := len(records(t, log)); a.given != want {
+		t.Errorf("given %d records of %d", a.given, want)
 	}
 }
 

@@ -8,8 +8,9 @@ import (
 )
 
 // A table answers as a map does, through growth, removals in any order, and ids
-// that crowd. To see it fail, let remove not move up what was pushed past the hole,
-// or let it move up everything.
+// that crowd; also to who looked before the last change. To see it fail, let remove not
+// move up what was pushed past the hole, or let it move up everything, or not free the slot; let seen believe
+// what was glimpsed; or let glimpse not go on to the next place.
 func TestTable(t *testing.T) {
 	seed := rand.Uint64()
 	defer func() {
@@ -19,13 +20,21 @@ func TestTable(t *testing.T) {
 	}()
 	random := rand.New(rand.NewPCG(seed, 0))
 	got, want := newTable[int](), make(map[tokenKey]int)
+	most := 0
 	for step := range 20_000 {
-		// Few keys, and more puts than removals first: chains form and are cut.
+		// Few keys, and more additions than removals first: chains form and are cut.
 		key := tokenKey{1 + random.Uint32N(2), uuid.UUID{15: byte(random.IntN(200))}}
-		_, there := want[key]
+		before, there := want[key]
+		glimpsed := got.glimpse([]tokenKey{key}, nil)[0]
+		if there && got.at(glimpsed).key != key {
+			t.Fatalf("step %d: %v was glimpsed in another slot", step, key)
+		}
+		if seen := got.seen(key, glimpsed); (seen != nil) != there || there && *seen != before {
+			t.Fatalf("step %d: %v: %v, want %v %v", step, key, seen, before, there)
+		}
 		switch {
 		case !there:
-			got.put(key, step)
+			*got.add(key) = step
 			want[key] = step
 		case random.IntN(2) == 0:
 			got.remove(key)
@@ -33,6 +42,13 @@ func TestTable(t *testing.T) {
 		default:
 			*got.get(key) = step
 			want[key] = step
+		}
+		after, there := want[key]
+		if seen := got.seen(key, glimpsed); (seen != nil) != there || there && *seen != after {
+			t.Fatalf("step %d: after it %v: %v, want %v %v", step, key, seen, after, there)
+		}
+		if most = max(most, len(want)); got.made > uint32(most) {
+			t.Fatalf("step %d: %d slots for %d tokens", step, got.made, most)
 		}
 		if step%200 == 0 {
 			compare(t, &got, want)
@@ -49,6 +65,13 @@ func compare(t *testing.T, got *table[int], want map[tokenKey]int) {
 	t.Helper()
 	if got.used != len(want) {
 		t.Fatalf("%d tokens, want %d", got.used, len(want))
+	}
+	n := 0
+	for range got.all() {
+		n++
+	}
+	if n != len(want) {
+		t.Fatalf("%d tokens in all, want %d", n, len(want))
 	}
 	for organization := uint32(1); organization <= 3; organization++ {
 		for id := range 256 {

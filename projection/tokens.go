@@ -1,9 +1,9 @@
 package projection
 
 import (
-	"context"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -15,98 +15,107 @@ import (
 // they reach, in which state they are. Deleted tokens are gone from it; [History]
 // still has them.
 type Tokens struct {
-	feed
-	unused
-	organizations map[string]*roster
-	places        table[uint32] // in the roster
+	feed[*roster, *listed]
 }
 
-// roster is one organization in [Tokens]. Its tokens are replaced and never
-// changed, so that a query can sort and cut them after it let go of the lock.
+// roster is one organization in [Tokens].
 type roster struct {
 	stream
 	facts  Organization
-	tokens []*listed // in no order
+	tokens []*listed   // in no order
+	shown  atomic.Bool // somebody may be looking at tokens without the lock
 }
 
 // listed is a token with its label in lower case, which searching and sorting would
-// otherwise make again and again.
+// otherwise make again and again. Once it was shown it is replaced and never changed,
+// its place aside, so that a query can sort and cut tokens after it let go of the lock.
 type listed struct {
 	Token
 	lower string
+	place int // in the roster
 }
-
-func newListed(t Token) *listed { return &listed{t, strings.ToLower(t.Label)} }
 
 // NewTokens is a list at position 0.
 func NewTokens() *Tokens {
-	return &Tokens{organizations: make(map[string]*roster), places: newTable[uint32]()}
-}
-
-// Apply implements [Projection].
-func (t *Tokens) Apply(ctx context.Context, batch []events.Recorded) error {
-	return t.apply(ctx, batch, t)
-}
-
-func (t *Tokens) decided(organization string, r *events.Recorded, p events.Payload) error {
-	return advance(t, t.organizations, organization, r, p)
+	t := new(Tokens)
+	t.serve(t)
+	return t
 }
 
 func (t *Tokens) begin(name string) *roster { return &roster{facts: Organization{Name: name}} }
 
-func (t *Tokens) fold(o *roster, r *events.Recorded, p events.Payload) error {
-	switch p := p.(type) {
+func (t *Tokens) fold(o *roster, d *sight[*roster]) error {
+	switch p := d.payload.(type) {
 	case *events.TokenGenerated:
-		return t.generate(o, r, p)
+		return t.generate(o, d, p)
 	case *events.TokenEdited:
-		return t.replace(o, r, p.Token, func(t *Token) { t.edit(stampOf(r), p) })
+		return t.edit(o, d, p)
 	case *events.TokenDeactivated:
-		return t.replace(o, r, p.Token, func(t *Token) { t.deactivate(stampOf(r)) })
+		return t.deactivate(o, d)
 	case *events.TokenDeleted:
-		return t.delete(o, r, p)
+		return t.delete(o, d)
 	}
-	o.facts.learn(stampOf(r), p)
+	o.facts.learn(stampOf(d.Recorded), d.payload)
 	return nil
 }
 
-func (t *Tokens) generate(o *roster, r *events.Recorded, p *events.TokenGenerated) error {
-	key, err := vacant(&t.places, &o.stream, r, p.Token)
+func (t *Tokens) generate(o *roster, d *sight[*roster], p *events.TokenGenerated) error {
+	if d.expiresErr != nil {
+		return d.expiresErr
+	}
+	kept, err := t.add(d)
 	if err != nil {
 		return err
 	}
-	expires, err := expiryOf(r, p)
-	if err != nil {
-		return err
-	}
-	token := newToken(o.facts.Name, key.id, expires, stampOf(r), p)
-	t.places.put(key, uint32(len(o.tokens)))
-	o.tokens = append(o.tokens, newListed(token))
+	*kept = &listed{newToken(o.facts.Name, d.token, d.expires, stampOf(d.Recorded), p), strings.ToLower(p.Label), len(o.tokens)}
+	o.tokens = append(o.tokens, *kept)
 	return nil
 }
 
-func (t *Tokens) replace(o *roster, r *events.Recorded, token string, change func(*Token)) error {
-	_, place, err := find(&t.places, &o.stream, r, token)
+// change is the token that d is about, to be changed.
+func (t *Tokens) change(o *roster, d *sight[*roster]) (*listed, error) {
+	kept, err := t.find(d)
+	if err != nil {
+		return nil, err
+	}
+	if o.shown.Load() {
+		replaced := **kept
+		*kept = &replaced
+		o.tokens[replaced.place] = &replaced
+	}
+	return *kept, nil
+}
+
+func (t *Tokens) edit(o *roster, d *sight[*roster], p *events.TokenEdited) error {
+	token, err := t.change(o, d)
 	if err != nil {
 		return err
 	}
-	after := o.tokens[*place].Token
-	change(&after)
-	o.tokens[*place] = newListed(after)
+	token.edit(stampOf(d.Recorded), p)
+	token.lower = strings.ToLower(token.Label)
 	return nil
+}
+
+func (t *Tokens) deactivate(o *roster, d *sight[*roster]) error {
+	token, err := t.change(o, d)
+	if err == nil {
+		token.deactivate(stampOf(d.Recorded))
+	}
+	return err
 }
 
 // delete puts the last token of the roster in the place of the one that goes.
-func (t *Tokens) delete(o *roster, r *events.Recorded, p *events.TokenDeleted) error {
-	key, place, err := find(&t.places, &o.stream, r, p.Token)
+func (t *Tokens) delete(o *roster, d *sight[*roster]) error {
+	kept, err := t.find(d)
 	if err != nil {
 		return err
 	}
-	end := len(o.tokens) - 1
-	last := o.tokens[end]
-	o.tokens[*place], o.tokens[end] = last, nil
+	place, end := (*kept).place, len(o.tokens)-1
+	o.tokens[place] = o.tokens[end]
+	o.tokens[place].place = place
+	o.tokens[end] = nil
 	o.tokens = o.tokens[:end]
-	*t.places.get(tokenKey{o.number, last.ID}) = *place
-	t.places.remove(key)
+	t.remove(d)
 	return nil
 }
 
@@ -115,15 +124,11 @@ func (t *Tokens) delete(o *roster, r *events.Recorded, p *events.TokenDeleted) e
 func (t *Tokens) Get(organization string, id uuid.UUID, at time.Time) (Token, bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	o, ok := t.organizations[organization]
-	if !ok {
+	kept := t.of(organization, id)
+	if kept == nil {
 		return Token{}, false
 	}
-	place := t.places.get(tokenKey{o.number, id})
-	if place == nil {
-		return Token{}, false
-	}
-	return o.tokens[*place].asOf(at), true
+	return (*kept).asOf(at), true
 }
 
 // Organization is what is known about an organization beside its tokens.
@@ -164,5 +169,6 @@ func (t *Tokens) all(organization string) []*listed {
 	if !ok {
 		return nil
 	}
+	o.shown.Store(true)
 	return slices.Clone(o.tokens)
 }
