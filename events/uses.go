@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// UseView is a [Use] as it stands in a record: its texts are parts of the record's data,
-// and not to be changed.
+// UseView is a [Use] as it stands in a record: its texts are parts of the record's data as
+// far as they have no escapes, and not to be changed.
 type UseView struct {
 	Token             []byte
 	Accepted, Refused SpanView
@@ -23,8 +23,8 @@ type SpanView struct {
 
 // Uses are the uses that a [UsageRecorded] tells of, appended to room. They are what
 // [Recorded.Payload] has, and reading them allocates nothing as long as room is large
-// enough: most records of a log are of use, and who adds them up keeps nothing of them.
-// What cannot be read is [ErrDamaged], and so is a record of another type.
+// enough and no text has escapes: most records of a log are of use, and who adds them up
+// keeps nothing of them. What cannot be read is [ErrDamaged], and so is a record of another type.
 func (r *Recorded) Uses(room []UseView) ([]UseView, error) {
 	if r.Type != TypeUsageRecorded {
 		return room, r.place(fmt.Errorf("%w: %s is no record of use", ErrDamaged, r.Type))

@@ -12,25 +12,25 @@ import (
 	"github.com/oatmill/oatmill/events"
 )
 
-// past makes records of one organization, one behind the other.
-type pastOf struct {
+// writer makes records, one behind the other.
+type writer struct {
 	t       testing.TB
 	heads   map[events.StreamID]events.Head
 	records []events.Recorded
 }
 
-func (p *pastOf) add(stream events.StreamID, payload events.Payload) {
-	p.t.Helper()
+func (w *writer) add(stream events.StreamID, payload events.Payload) {
+	w.t.Helper()
 	var id [16]byte
-	binary.BigEndian.PutUint64(id[8:], uint64(len(p.records)+1))
+	binary.BigEndian.PutUint64(id[8:], uint64(len(w.records)+1))
 	e, err := events.NewEnvelope(id, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), "alice", payload)
 	if err != nil {
-		p.t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	sealed, head := events.Seal(stream, p.heads[stream], []events.Envelope{e})
-	p.heads[stream] = head
-	sealed[0].Position = events.Position(len(p.records) + 1)
-	p.records = append(p.records, sealed[0])
+	sealed, head := events.Seal(stream, w.heads[stream], []events.Envelope{e})
+	w.heads[stream] = head
+	sealed[0].Position = events.Position(len(w.records) + 1)
+	w.records = append(w.records, sealed[0])
 }
 
 const (
@@ -40,8 +40,8 @@ const (
 
 // acme is an organization with two tokens: one was used once, and then the other from n
 // addresses.
-func acme(t testing.TB, n int) *pastOf {
-	p := &pastOf{t: t, heads: make(map[events.StreamID]events.Head)}
+func acme(t testing.TB, n int) *writer {
+	p := &writer{t: t, heads: make(map[events.StreamID]events.Head)}
 	p.add("organization/acme", &events.OrganizationRegistered{Plan: "team", Owners: []string{"alice"}})
 	p.add("organization/acme", &events.TokenGenerated{Token: known, Label: "ci"})
 	p.add("organization/acme", &events.TokenGenerated{Token: other, Label: "other"})
