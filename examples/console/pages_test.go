@@ -241,7 +241,8 @@ func TestKeyboard(t *testing.T) {
 	s := serve(t)
 	b := s.tab(t)
 	b.open("/")
-	b.do(chromedp.KeyEvent("alice" + kb.Tab + s.password(t))) // the name has the focus
+	b.do(chromedp.WaitVisible(chromedp.CSS("#name:focus"))) // by itself, and a moment after the page is there
+	b.do(chromedp.KeyEvent("alice" + kb.Tab + s.password(t)))
 	b.lead(chromedp.KeyEvent(kb.Enter))
 	b.do(chromedp.KeyEvent(kb.Tab))
 	if b.focused() != "skip" {
