@@ -32,12 +32,12 @@ type Usage struct {
 	Refused  events.UseSpan `json:"refused,omitzero"`
 }
 
-// usage is a Usage without pointers, which a garbage collector need not look at. With its
-// key it takes two lines of the processor's cache, and what is mostly needed is in the
-// first: the key, and the attempts that were accepted.
+// usage is a Usage without pointers, which a garbage collector need not look at. Its slot
+// takes two lines of the processor's cache, and the first has what is mostly needed: the
+// key, and the attempts that were accepted.
 type usage struct {
 	accepted, refused attempts
-	_                 [24]byte
+	_                 [16]byte
 }
 
 // attempts is a span, with what is known of the latest attempt in it.

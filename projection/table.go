@@ -28,7 +28,7 @@ type table[V any] struct {
 	free     []uint32 // of these, those that are empty
 	used     int
 	seed     [2]uint64
-	glimpsed uint32 // keeps the compiler from leaving out what is only looked at
+	glimpsed uint64 // keeps the compiler from leaving out what is only looked at
 }
 
 // place says which slot a token with that hash has.
@@ -37,6 +37,7 @@ type place struct{ hash, slot uint32 } // slots count from 1; 0 is none
 type slot[V any] struct {
 	key   tokenKey // zero when the slot is empty
 	value V
+	end   uint64 // always 0; with key it is looked at to have all of a slot at hand
 }
 
 const blockSize = 64
@@ -167,9 +168,9 @@ func (t *table[V]) glimpse(keys []tokenKey, room []uint32) []uint32 {
 	for i := range keys {
 		room = append(room, t.hash(keys[i]))
 	}
-	mask, seen := uint32(len(t.index)-1), uint32(0)
+	mask, seen := uint32(len(t.index)-1), uint64(0)
 	for _, hash := range room {
-		seen += t.index[hash&mask].slot
+		seen += uint64(t.index[hash&mask].slot)
 	}
 	for i, hash := range room {
 		at := hash & mask
@@ -179,7 +180,8 @@ func (t *table[V]) glimpse(keys []tokenKey, room []uint32) []uint32 {
 		room[i] = t.index[at].slot
 	}
 	for _, slot := range room {
-		seen += t.at(max(slot, 1)).key.organization // there is a first slot
+		s := t.at(max(slot, 1)) // there is a first slot
+		seen += uint64(s.key.organization) + s.end
 	}
 	t.glimpsed = seen
 	return room

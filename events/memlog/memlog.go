@@ -14,14 +14,13 @@
 //
 // # How it is built
 //
-// All records stand in one sequence of blocks that never move. A stream is a list
+// All records stand in one sequence of blocks that never move, and their data in pieces. A stream is a list
 // of positions in it. An append holds the lock for the time it takes to hash the
 // batch; a read holds it while it collects a page of pointers, and not while the
 // caller works. What a pointer leads to is never written again, so it needs no lock.
 package memlog
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"sync"
@@ -35,6 +34,7 @@ type Log struct {
 	closed      bool
 	end         events.Position // also the number of records: positions have no gaps here
 	blocks      []*block
+	data        []byte                       // of the newest records, in one piece with room for more
 	taken       map[[16]byte]events.Position // by event ID
 	streams     map[events.StreamID]*stream
 	snapshots   map[events.StreamID]events.Snapshot
@@ -133,7 +133,7 @@ func (l *Log) commit(id events.StreamID, head events.Head, batch []events.Envelo
 		if l.at(l.end) == nil {
 			l.blocks = append(l.blocks, new(block))
 		}
-		r.Data = bytes.Clone(r.Data) // the writer may use its slice again
+		r.Data = l.keep(r.Data) // the writer may use its slice again
 		*l.at(l.end) = *r
 		l.taken[r.ID] = l.end
 		s.positions = append(s.positions, l.end)
@@ -141,6 +141,21 @@ func (l *Log) commit(id events.StreamID, head events.Head, batch []events.Envelo
 	s.head = head
 	l.announce()
 	return sealed
+}
+
+// pieceSize is how much memory for data is taken at a time. In pieces it lies in the order in
+// which it is read, and a garbage collector has a few of them to look at and not as many
+// as there are records.
+const pieceSize = 16 << 10
+
+// keep is a copy of data that nothing can be appended to.
+func (l *Log) keep(data []byte) []byte {
+	if cap(l.data)-len(l.data) < len(data) {
+		l.data = make([]byte, 0, max(pieceSize, len(data)))
+	}
+	start := len(l.data)
+	l.data = append(l.data, data...)
+	return l.data[start:len(l.data):len(l.data)]
 }
 
 // at is where the record at p is, nil when there is no block for it yet.

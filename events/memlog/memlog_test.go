@@ -20,8 +20,24 @@ func envelope(n int) events.Envelope {
 	return e
 }
 
+// What a reader appends to the data of one record is nowhere in the next. To see it fail,
+// let keep leave room behind the data.
+func TestDataHasNoRoom(t *testing.T) {
+	log := filled(t, 2)
+	want := envelope(2).Data
+	for r, err := range log.ReadAll(t.Context(), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Position == 2 && string(r.Data) != string(want) {
+			t.Errorf("the second record has become %s", r.Data)
+		}
+		_ = append(r.Data, "overwritten"...)
+	}
+}
+
 // filled is a log of n records in 100 streams.
-func filled(b *testing.B, n int) *memlog.Log {
+func filled(b testing.TB, n int) *memlog.Log {
 	log := memlog.New()
 	for i := range n {
 		stream := events.OrganizationStream("org-" + string(rune('a'+i%26)))
