@@ -10,9 +10,8 @@ import (
 // that; after a false the cursor is of no more use. It accepts nothing that
 // encoding/json reads differently, which a fuzz test holds it to.
 //
-// Each text it yields is a copy of its own. One copy of all the data, from which texts
-// are cut, is one allocation less, and keeps three bytes for each that a reader wants:
-// half of reading an event is the memory that goes into it.
+// Each text it yields is a copy of its own. To cut them from one copy of all the data
+// takes fewer allocations, and keeps all of it for as long as a reader keeps any.
 type cursor struct {
 	data []byte
 	i    int // of the next byte
@@ -141,7 +140,7 @@ func (c *cursor) more(n int) bool {
 }
 
 // skip moves past literal if it comes next. Half of an event is names of fields, of 8 to
-// 16 bytes, which two comparisons of eight bytes tell; a call for each takes twice as long.
+// 16 bytes, which two comparisons of eight bytes tell without a call.
 func (c *cursor) skip(literal string) bool {
 	rest, n := c.data[c.i:], len(literal)
 	if len(rest) < n {

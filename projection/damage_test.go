@@ -22,9 +22,9 @@ const (
 
 // TestDamage feeds the read models, after an organization with one token, records
 // that no log of this library holds. Those that would have to make something of
-// the record stop before it and name it; the others go on. To see it fail, let advance not compare
-// versions, let find or vacant return no error, let parseToken call uuid.Parse
-// alone, or let LastUsed.used merge each use as soon as its id is read.
+// the record stop before it and name it; the others go on. To see it fail, let decide
+// not compare versions, let find or add return no error, let isToken take any length, or
+// let window.read pass over a bad id.
 func TestDamage(t *testing.T) {
 	generated := func(rest string) string {
 		return `{"token":"` + other + `","label":"x","digest":"` + strings.Repeat("0", 64) + `","resources":[]` + rest + `}`

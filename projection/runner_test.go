@@ -257,7 +257,7 @@ func TestCatchUpEnds(t *testing.T) {
 }
 
 // All projections get the payload that was decoded once, before any of them. To see
-// it fail, let neither call.read nor call.apply decode.
+// it fail, let decode do nothing, and call.apply read a copy of the batch.
 func TestPayloadIsDecodedOnce(t *testing.T) {
 	log := life()
 	var first, second []events.Payload

@@ -10,9 +10,9 @@ import (
 )
 
 // I3 on the level of projections: however the records come, the answers are the
-// same. To see it fail, let feed.apply not skip records at or below its position
-// (redelivery), let it set the position before it dispatches a record (unknown
-// type, damaged record), or let dispatch decode records of foreign streams.
+// same. To see it fail, let feed.take not skip records at or below its position
+// (redelivery), let it leave the position where it was after an error (unknown type,
+// damaged record), or let kindOf take foreign streams for decisions.
 
 func TestTokensSatisfiesProjtest(t *testing.T) {
 	projtest.Run(t, projtest.Harness[*projection.Tokens]{
