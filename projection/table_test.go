@@ -9,8 +9,8 @@ import (
 
 // A table answers as a map does, through growth, removals in any order, and ids
 // that crowd; also to who looked before the last change. To see it fail, let remove not
-// move up what was pushed past the hole, or let it move up everything, or not free the slot; let seen believe
-// what was glimpsed; or let glimpse not go on to the next place.
+// move up what was pushed past the hole, or let it move up everything, or not free the
+// slot; let seen believe what was glimpsed; or let glimpse not go on to the next place.
 func TestTable(t *testing.T) {
 	seed := rand.Uint64()
 	defer func() {
