@@ -97,6 +97,33 @@ func TestTextsAreForgotten(t *testing.T) {
 	}
 }
 
+// Of two attempts at the same moment every reader keeps the same one, whichever it reads
+// first. To see it fail, let merge not ask tells, or let tells leave out one of the texts.
+func TestAttemptsAtTheSameMoment(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	span := events.UseSpan{First: at, Last: at, Count: 1, Cause: "plan", Address: "10.0.0.1", UserAgent: "docker"}
+	cause, address, agent := span, span, span
+	cause.Cause, address.Address, agent.UserAgent = "expired", "10.0.0.2", "crane"
+	for _, other := range []events.UseSpan{cause, address, agent} {
+		var kept []Usage
+		for _, spans := range [][]events.UseSpan{{span, other}, {other, span}} {
+			p := acme(t, 0)
+			for i := range spans {
+				p.add("usage/acme", &events.UsageRecorded{Uses: []events.Use{{Token: known, Refused: &spans[i]}}})
+			}
+			l := NewLastUsed()
+			if err := l.Apply(context.Background(), p.records); err != nil {
+				t.Fatal(err)
+			}
+			usage, _ := l.Of("acme", uuid.MustParse(known))
+			kept = append(kept, usage)
+		}
+		if kept[0] != kept[1] || kept[0].Refused.Count != 2 {
+			t.Errorf("one order keeps %+v, the other %+v", kept[0].Refused, kept[1].Refused)
+		}
+	}
+}
+
 // Tokens that somebody looks at stay as they are. To see it fail, let change not look at
 // shown, or let all not set it.
 func TestShownTokensStay(t *testing.T) {
