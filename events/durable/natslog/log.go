@@ -146,13 +146,11 @@ func Open(ctx context.Context, url string, cfg Config) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open log at %s: %w", redacted(url), err)
 	}
-	l, err := New(ctx, nc, cfg)
+	l, err := open(ctx, nc, true, cfg)
 	if err != nil {
 		nc.Close()
-		return nil, err
 	}
-	l.owned = true
-	return l, nil
+	return l, err
 }
 
 // New is [Open] on a connection of the host, which stays open when the log is closed.
@@ -161,20 +159,19 @@ func Open(ctx context.Context, url string, cfg Config) (*Log, error) {
 // nats.ReconnectBufSize(-1) prevents that; connections that Open makes have it. The log
 // does not move the host's connection away from a server that is cut off from its cluster.
 func New(ctx context.Context, nc *nats.Conn, cfg Config) (*Log, error) {
-	cfg = cfg.withDefaults()
-	l, err := open(ctx, nc, cfg)
-	if err != nil {
-		return nil, fmt.Errorf("open log in stream %s: %w", cfg.Stream, err)
-	}
-	return l, nil
+	return open(ctx, nc, false, cfg.withDefaults())
 }
 
-func open(ctx context.Context, nc *nats.Conn, cfg Config) (*Log, error) {
+func open(ctx context.Context, nc *nats.Conn, owned bool, cfg Config) (_ *Log, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("open log in stream %s: %w", cfg.Stream, err)
+		}
+	}()
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	l := &Log{cfg: cfg, nc: nc, api: "$JS.API."}
-	var err error
+	l := &Log{cfg: cfg, nc: nc, owned: owned, api: "$JS.API."}
 	if cfg.Domain == "" {
 		l.js, err = jetstream.New(nc)
 	} else {
