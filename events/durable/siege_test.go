@@ -36,6 +36,9 @@ type besieged struct {
 
 const siegeEnv = "OATMILL_SIEGE_PLAYER"
 
+// settled is what a player says that has stopped to give commands.
+const settled = "settled\n"
+
 func (b besieged) open(ctx context.Context) (closingLog, error) {
 	switch b.Store {
 	case "SQLite":
@@ -82,7 +85,7 @@ func TestSiegePlayer(t *testing.T) {
 	err = invariants.Player{
 		Log: log, Name: b.Name, Seed: b.Seed, Journal: journal, Pace: 5 * time.Millisecond,
 		Settle: func() {
-			fmt.Println("settled")
+			fmt.Print(settled)
 			_, _ = in.ReadString('\n')
 		},
 	}.Play(ctx)
@@ -104,13 +107,16 @@ type siege struct {
 type siegePlayer struct {
 	cmd     *osexec.Cmd
 	in      io.WriteCloser
-	out     *bufio.Reader
 	said    chatter
 	journal string
+	ended   chan struct{} // closed when the process has ended, with err
+	err     error
 }
 
 // chatter is what a player says, on both of its outputs.
 type chatter struct {
+	settled chan struct{} // closed when the player says that it has
+
 	mu   sync.Mutex
 	text bytes.Buffer
 }
@@ -118,7 +124,12 @@ type chatter struct {
 func (c *chatter) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.text.Write(p)
+	before := bytes.Contains(c.text.Bytes(), []byte(settled))
+	n, err := c.text.Write(p)
+	if !before && bytes.Contains(c.text.Bytes(), []byte(settled)) {
+		close(c.settled)
+	}
+	return n, err
 }
 
 func (c *chatter) String() string {
@@ -138,7 +149,11 @@ func newSiege(t *testing.T, store, address string) *siege {
 func (s *siege) add() {
 	s.t.Helper()
 	n := len(s.all)
-	p := &siegePlayer{journal: filepath.Join(s.dir, fmt.Sprintf("player%d.jsonl", n))}
+	p := &siegePlayer{
+		journal: filepath.Join(s.dir, fmt.Sprintf("player%d.jsonl", n)),
+		said:    chatter{settled: make(chan struct{})},
+		ended:   make(chan struct{}),
+	}
 	given, err := json.Marshal(besieged{Store: s.store, Address: s.address, Name: fmt.Sprint("player", n), Seed: uint64(n), Journal: p.journal})
 	if err != nil {
 		s.t.Fatal(err)
@@ -146,19 +161,18 @@ func (s *siege) add() {
 	p.cmd = osexec.Command(os.Args[0], "-test.run=^TestSiegePlayer$", "-test.timeout=5m")
 	p.cmd.Env = append(os.Environ(), siegeEnv+"="+string(given))
 	p.cmd.SysProcAttr = bound()
-	p.cmd.Stderr = &p.said
-	out, err := p.cmd.StdoutPipe()
-	if err == nil {
-		p.out = bufio.NewReader(io.TeeReader(out, &p.said))
-		p.in, err = p.cmd.StdinPipe()
-	}
-	if err == nil {
+	p.cmd.Stdout, p.cmd.Stderr = &p.said, &p.said
+	if p.in, err = p.cmd.StdinPipe(); err == nil {
 		err = p.cmd.Start()
 	}
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.t.Cleanup(func() { _ = p.cmd.Process.Kill() })
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.ended)
+	}()
+	s.t.Cleanup(p.kill)
 	s.players, s.all = append(s.players, p), append(s.all, p.journal)
 }
 
@@ -166,13 +180,15 @@ func (s *siege) add() {
 // takes its place.
 func (s *siege) kill() {
 	s.t.Helper()
-	p := s.players[0]
-	if err := p.cmd.Process.Kill(); err != nil {
-		s.t.Fatal(err)
-	}
-	_ = p.cmd.Wait()
+	s.players[0].kill()
 	s.players = s.players[1:]
 	s.add()
+}
+
+// kill ends the process, unless it has ended.
+func (p *siegePlayer) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.ended
 }
 
 // progress waits until every player has been told the outcome of so many more commands
@@ -186,6 +202,8 @@ func (s *siege) progress(n int) {
 		for goal := p.done() + n; p.done() < goal; {
 			select {
 			case <-tick.C:
+			case <-p.ended:
+				s.t.Fatalf("a player ended early: %v\n%s", p.err, &p.said)
 			case <-deadline:
 				s.t.Fatalf("no more commands are done in %s\n%s\n%s", p.journal, p.tail(), &p.said)
 			}
@@ -217,20 +235,18 @@ func (s *siege) judge(log events.Log) {
 		s.say(p, "stop\n")
 	}
 	for _, p := range s.players {
-		for line := ""; line != "settled\n"; {
-			var err error
-			if line, err = p.out.ReadString('\n'); err != nil {
-				s.t.Fatalf("a player ended early: %v\n%s", err, &p.said)
-			}
+		select {
+		case <-p.said.settled:
+		case <-p.ended:
+			s.t.Fatalf("a player ended early: %v\n%s", p.err, &p.said)
 		}
 	}
 	for _, p := range s.players {
 		s.say(p, "conclude\n")
 	}
 	for _, p := range s.players {
-		_, _ = io.Copy(io.Discard, p.out)
-		if err := p.cmd.Wait(); err != nil {
-			s.t.Errorf("a player: %v\n%s", err, &p.said)
+		if <-p.ended; p.err != nil {
+			s.t.Errorf("a player: %v\n%s", p.err, &p.said)
 		}
 	}
 	var journals []io.Reader
