@@ -44,8 +44,9 @@
 // a leader that has not heard of a majority for 2 seconds, which is less than the others
 // take to elect another; so a verifier behind such a node learns that it cannot confirm the
 // end of the log. When that goes on, a connection that [Open] made moves to another server,
-// if it knows one; give it several addresses. [Log.ReadStream] and [Log.Head] believe it, and may be as far behind as
-// the node is. A command that was decided on that is refused when it is appended.
+// if it knows one, also while it opens the log; give it several addresses. [Log.ReadStream]
+// and [Log.Head] believe such a leader, and may be as far behind as the node is. A command
+// that was decided on that is refused when it is appended.
 //
 // # What others append
 //
@@ -57,7 +58,8 @@
 // node. A node that lags behind gives less than there must be, and is asked again.
 //
 // A process says when it has appended, on the subject PREFIX.appended, and [Log.Wait]
-// listens and asks the leader at once. Where that word is lost, Wait finds out by itself after Config.PollInterval.
+// listens and asks the leader at once. Where that word is lost, Wait finds out by itself
+// after Config.PollInterval.
 //
 // # Event IDs
 //
@@ -82,8 +84,8 @@
 //
 // # Rights
 //
-// With PREFIX as Config.Subject and STREAM as Config.Stream, a user must be allowed to publish to
-// PREFIX.> and to
+// With PREFIX as Config.Subject and STREAM as Config.Stream, a user must be allowed to
+// publish to PREFIX.> and to
 //
 //	$JS.API.STREAM.INFO.*  $JS.API.STREAM.CREATE.*  $JS.API.STREAM.MSG.GET.*  $JS.API.DIRECT.GET.*
 //	$JS.API.STREAM.PURGE.STREAM-beside
