@@ -36,8 +36,8 @@
 // the same message again. That is safe, because each message says which one it must
 // follow: of all copies that are under way at most one is taken, and none when another
 // batch has come between. The server's codes for that only make the log look (10071) or try
-// once more, because another message is still on its way (10164); a [*events.ConflictError] is returned when the stream, read from its leader, is
-// at another version.
+// once more, because another message is still on its way (10164); a [*events.ConflictError]
+// is returned when the stream, read from its leader, is at another version.
 //
 // A node that is cut off from the others does not know that for some seconds, and if it led
 // it goes on answering. It acknowledges nothing. [Log.End] and [Log.ReadAll] do not believe

@@ -42,8 +42,8 @@
 // for columns, and share its round trip and its commit. What one of them is refused for
 // touches none of the others. A process mostly needs no look at the database before: it knows
 // the heads of its streams, and the statement does nothing when the log does not end with
-// the record with which the process left it. While several processes append at the same time they decide under the
-// counter's lock instead, which takes two round trips more.
+// the record with which the process left it. While several processes append at the same
+// time they decide under the counter's lock instead, which takes two round trips more.
 //
 // Throughput therefore grows with the number of callers in a process, and not with the number
 // of processes.
