@@ -114,6 +114,7 @@ func (m *member) say(n news) {
 }
 
 func (m *member) fail(err error) {
+	fmt.Fprintln(os.Stderr, err) // now, for those who wait in vain for something else
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.failed = errors.Join(m.failed, err)

@@ -7,6 +7,7 @@ import (
 	"os"
 	osexec "os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -113,13 +114,22 @@ func (p *process) tell(o order) {
 	}
 }
 
+// hurry ends the process when it takes too long, and has it say what it was at. The caller calls
+// what it returns when the process was in time.
+func (p *process) hurry() (inTime func() bool) {
+	return time.AfterFunc(patience, func() {
+		if p.cmd.Process.Signal(syscall.SIGQUIT) != nil { // which prints all goroutines, where there are signals
+			p.cmd.Process.Kill()
+		}
+	}).Stop
+}
+
 func topic(about string, token uuid.UUID) string { return about + " " + token.String() }
 
 // await is the next news about a token, or about nothing in particular.
 func (p *process) await(about string, token uuid.UUID) news {
 	p.tb.Helper()
-	late := time.AfterFunc(patience, func() { p.cmd.Process.Kill() })
-	defer late.Stop()
+	defer p.hurry()()
 	for want := topic(about, token); ; {
 		if heard := p.heard[want]; len(heard) > 0 {
 			p.heard[want] = heard[1:]
@@ -162,8 +172,7 @@ func (p *process) stop() {
 	if p.cmd.ProcessState != nil {
 		return
 	}
-	late := time.AfterFunc(patience, func() { p.cmd.Process.Kill() })
-	defer late.Stop()
+	defer p.hurry()()
 	p.in.Close()
 	for p.out.Scan() {
 		p.hear(p.out.Bytes())
@@ -207,8 +216,7 @@ func (p *process) report(do string, sweeps int) *report {
 // next is the next news of a kind, whichever token it is about.
 func (p *process) next(about string) news {
 	p.tb.Helper()
-	late := time.AfterFunc(patience, func() { p.cmd.Process.Kill() })
-	defer late.Stop()
+	defer p.hurry()()
 	for {
 		for topic, heard := range p.heard {
 			if strings.HasPrefix(topic, about+" ") && len(heard) > 0 {
