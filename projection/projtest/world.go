@@ -31,7 +31,8 @@ type World struct {
 // NewWorld makes a World of that many organizations and records. The same
 // arguments make the same world. Of the records about 60 % are uses of one to
 // three tokens, 15 % generate a token, 15 % edit one, 5 % deactivate and 5 %
-// delete one; a few change the organization, and one in fifty is of a foreign kind.
+// delete one; a few change the organization, and one in fifty, but at least the one
+// after the registrations, is of a foreign kind.
 func NewWorld(seed uint64, organizations, records int) World {
 	g := &generator{
 		Rand:  rand.New(rand.NewPCG(seed, 0)),
@@ -42,6 +43,7 @@ func NewWorld(seed uint64, organizations, records int) World {
 	for i := range organizations {
 		g.register(fmt.Sprintf("org-%d", i))
 	}
+	g.foreign(g.organizations[0]) // so that there is one in each world
 	for len(g.world.Records) < records {
 		g.step()
 	}
