@@ -30,7 +30,7 @@ func (l *Log) headIn(ctx context.Context, q executor, stream events.StreamID) (h
 	if _, err := events.ParseStreamID(string(stream)); err != nil {
 		return events.Head{}, err
 	}
-	err = l.use(ctx, func(ctx context.Context) error {
+	err = l.ask(ctx, q, func(ctx context.Context) error {
 		var hash []byte
 		err := q.QueryRow(ctx, l.sql.head, string(stream)).Scan((*int64)(&head.Version), &hash)
 		switch {
@@ -51,7 +51,7 @@ func (l *Log) headIn(ctx context.Context, q executor, stream events.StreamID) (h
 func (l *Log) End(ctx context.Context) (events.Position, error) { return l.endIn(ctx, l.pool) }
 
 func (l *Log) endIn(ctx context.Context, q executor) (end events.Position, err error) {
-	err = l.use(ctx, func(ctx context.Context) error {
+	err = l.ask(ctx, q, func(ctx context.Context) error {
 		return q.QueryRow(ctx, l.sql.end).Scan((*int64)(&end))
 	})
 	if err != nil {
@@ -76,7 +76,7 @@ func (l *Log) saveSnapshotIn(ctx context.Context, q executor, stream events.Stre
 	if data == nil {
 		data = []byte{}
 	}
-	err := l.use(ctx, func(ctx context.Context) error {
+	err := l.ask(ctx, q, func(ctx context.Context) error {
 		_, err := q.Exec(ctx, l.sql.saveSnapshot, string(stream), int64(s.Head.Version), s.Head.Hash[:], toText(s.Format), data)
 		return err
 	})
@@ -96,7 +96,7 @@ func (l *Log) loadSnapshotIn(ctx context.Context, q executor, stream events.Stre
 		return events.Snapshot{}, err
 	}
 	var format string
-	err = l.use(ctx, func(ctx context.Context) error {
+	err = l.ask(ctx, q, func(ctx context.Context) error {
 		var hash []byte
 		err := q.QueryRow(ctx, l.sql.loadSnapshot, string(stream)).Scan((*int64)(&s.Head.Version), &hash, &format, &s.Data)
 		switch {
@@ -127,7 +127,7 @@ func (l *Log) saveCheckpointIn(ctx context.Context, q executor, name string, p e
 	if len(name) == 0 || len(name) > events.MaxText {
 		return false, fmt.Errorf("%w: checkpoint name of %d bytes: want 1 to %d", events.ErrInvalid, len(name), events.MaxText)
 	}
-	err = l.use(ctx, func(ctx context.Context) error {
+	err = l.ask(ctx, q, func(ctx context.Context) error {
 		tag, err := q.Exec(ctx, l.sql.saveCheckpoint, toText(name), int64(max(p, 0)))
 		advanced = tag.RowsAffected() > 0
 		return err
@@ -140,7 +140,7 @@ func (l *Log) saveCheckpointIn(ctx context.Context, q executor, name string, p e
 
 // LoadCheckpoint is [events.Checkpoints.LoadCheckpoint].
 func (l *Log) LoadCheckpoint(ctx context.Context, name string) (p events.Position, err error) {
-	err = l.use(ctx, func(ctx context.Context) error {
+	err = l.ask(ctx, l.pool, func(ctx context.Context) error {
 		err := l.pool.QueryRow(ctx, l.sql.loadCheckpoint, toText(name)).Scan((*int64)(&p))
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil

@@ -28,6 +28,12 @@
 // attempt is still on its way in the server: both take the same lock, and whichever comes
 // second finds the other. The log connects again by itself.
 //
+// Where packets are dropped, as they are when a machine has lost its power, nobody is told
+// for many minutes that a connection is of no use. So every call gives its connection up
+// after Config.Timeout ([ErrUnavailable]), and the next one takes another. A verifier
+// refuses everyone in between, from the moment on when it is stale: a host for which that
+// is too long sets a shorter one.
+//
 // # Order
 //
 // Positions are 1, 2, 3 … without a gap. They come from one row, the counter, that each append

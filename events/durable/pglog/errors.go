@@ -1,6 +1,7 @@
 package pglog
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -13,6 +14,10 @@ import (
 
 // Errors that callers branch on, beside those of package events.
 var (
+	// ErrUnavailable means that the server did not answer in time. Nothing was appended,
+	// unless it comes with an [events.ErrUnknownOutcome].
+	ErrUnavailable = errors.New("the database does not answer")
+
 	// ErrFull means that the server's disk is full. Nothing was appended. The log goes
 	// on by itself when there is space again.
 	ErrFull = errors.New("disk of the database server is full")
@@ -65,6 +70,9 @@ func (l *Log) explain(err error) error {
 	where := fmt.Sprintf("schema %q", l.cfg.Schema)
 	switch code(err) {
 	case "": // ours, or about a connection, which it names
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("%w: %v", ErrUnavailable, err) // the deadline is none of the caller's
+		}
 		return err
 	case codeNoTable, codeNoSchema, codeNoColumn:
 		return fmt.Errorf("%w: %s lacks a part of the log: %w", events.ErrDamaged, where, err)

@@ -34,7 +34,9 @@ type Config struct {
 
 	// Timeout bounds how long a group of appends may take once it was sent, the wait for a
 	// host's transaction with an AppendTx included. After that its callers get
-	// [events.ErrUnknownOutcome]. 0 means 30 seconds.
+	// [events.ErrUnknownOutcome]. Other calls, and reads for each of their pages, wait as
+	// long for an answer, and then get [ErrUnavailable]. Not bounded are Check and what is
+	// done in a transaction of the host's. 0 means 30 seconds.
 	Timeout time.Duration
 
 	// Logger is told of what nobody else is told of: guards that were missing, settings
@@ -102,7 +104,8 @@ var (
 // A schema that holds something else is [events.ErrDamaged] and left as it is; one that a
 // newer library laid out is [ErrNewer] as well.
 func Open(ctx context.Context, url string, cfg Config) (*Log, error) {
-	if err := cfg.withDefaults().check(); err != nil {
+	cfg = cfg.withDefaults()
+	if err := cfg.check(); err != nil {
 		return nil, err
 	}
 	settings, err := pgxpool.ParseConfig(url)
@@ -114,6 +117,10 @@ func Open(ctx context.Context, url string, cfg Config) (*Log, error) {
 	}
 	if settings.ConnConfig.RuntimeParams["application_name"] == "" && !cfg.NoNotify {
 		settings.ConnConfig.RuntimeParams["application_name"] = "oatmill"
+	}
+	if settings.PingTimeout == 0 {
+		// A call must be able to find several connections dead and still have time for a new one.
+		settings.PingTimeout = cfg.Timeout / 10
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, settings)
 	if err != nil {
@@ -131,7 +138,9 @@ func Open(ctx context.Context, url string, cfg Config) (*Log, error) {
 // New is Open with a pool of the host's own, which [Log.Close] does not close. The log
 // uses one connection while it appends, one for each page that is being read, and takes
 // one out of the pool to listen while somebody is in Wait. Config.NoNotify does not
-// change the pool's way with prepared statements: set its DefaultQueryExecMode.
+// change the pool's way with prepared statements: set its DefaultQueryExecMode. Set its
+// PingTimeout too, which is Config.Timeout / 10 with Open: without one, a call may spend all
+// its time on a connection whose other end is gone.
 func New(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Log, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.check(); err != nil {
@@ -197,6 +206,20 @@ func (u *users) wait() {
 	u.over = true
 	u.mu.Unlock()
 	u.calls.Wait()
+}
+
+// ask is use for what the database answers at once. Where packets are dropped there is no
+// answer and no error for many minutes, and the connection that was asked is given up. What
+// is asked in a transaction, and not through the pool, takes as long as the host lets it.
+func (l *Log) ask(ctx context.Context, q batcher, f func(ctx context.Context) error) error {
+	if q != batcher(l.pool) {
+		return l.use(ctx, f)
+	}
+	return l.use(ctx, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, l.cfg.Timeout)
+		defer cancel()
+		return f(ctx)
+	})
 }
 
 // use runs f with a context that also ends with the log. An error is given the meaning

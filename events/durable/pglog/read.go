@@ -118,7 +118,7 @@ func (a *ahead) end() {
 }
 
 func (l *Log) fetch(ctx context.Context, q batcher, fetch fetcher) (p page) {
-	if err := l.use(ctx, func(ctx context.Context) error {
+	if err := l.ask(ctx, q, func(ctx context.Context) error {
 		p = fetch(ctx, q)
 		return p.err
 	}); err != nil {
