@@ -55,19 +55,19 @@
 //
 // Measured with go run ./examples/logs on a virtual machine with two cores of an AMD EPYC,
 // where a program, the server and, for JetStream, all three nodes share the cores and one
-// disk, whose fsync takes about 0.13 ms. Another machine has other numbers; how they relate
+// disk, whose fsync takes about 0.1 ms. Another machine has other numbers; how they relate
 // is what to look at.
 //
 //	                         SQLite      PostgreSQL   JetStream, 3 nodes
-//	one append alone, p50    0.32 ms     0.52 ms      0.32 ms
-//	                  p99    0.52 ms     1.61 ms      1.48 ms
+//	one append alone, p50    0.17 ms     0.24 ms      0.18 ms
+//	                  p99    0.30 ms     0.52 ms      0.63 ms
 //	appends a second
-//	    1 stream             4,200       2,400        3,400
-//	    64 streams           38,000      32,000       24,000
-//	    256 streams          53,000      36,000       25,000
+//	    1 stream             7,200       3,300        4,700
+//	    64 streams           67,000      48,000       36,000
+//	    256 streams          74,000      56,000       43,000
 //	another process woken
-//	                  p50    4.5 ms      4.8 ms       3.7 ms
-//	                  p99    5.2 ms      6.0 ms       4.7 ms
+//	                  p50    5.0 ms      5.4 ms       3.6 ms
+//	                  p99    5.2 ms      5.7 ms       4.1 ms
 //
 // A revocation is seen by another process about as fast as that process is woken; the
 // table in the README has it as P14.
@@ -78,14 +78,15 @@
 // A process that starts folds a verifier and the list of tokens from the whole log.
 //
 //	organizations   events      log          bytes an event   read, events/s   starts in   bytes a token   append alone
-//	  1,000           0.3 M     SQLite       472              342,000          1.0 s       1,029           0.20 ms
-//	 10,000           0.8 M     SQLite       439              488,000          2.5 s       1,066           0.21 ms
-//	100,000           5.3 M     SQLite       413              372,000          17.5 s      1,043           0.16 ms
-//	  1,000           0.3 M     PostgreSQL   1,552            475,000          0.6 s       1,012           0.35 ms
-//	 10,000           0.7 M     PostgreSQL   1,410            473,000          1.7 s       1,049           0.46 ms
-//	100,000           5.2 M     PostgreSQL   795              476,000          17.2 s      1,026           0.41 ms
-//	  1,000           0.2 M     JetStream    1,961            94,000           2.3 s       –               0.23 ms
-//	 10,000           0.7 M     JetStream    1,532            125,000          4.8 s       –               0.31 ms
+//	  1,000           0.8 M     SQLite       459              554,000          1.5 s       857             0.14 ms
+//	 10,000           1.2 M     SQLite       439              613,000          2.2 s       865             0.13 ms
+//	100,000           5.7 M     SQLite       415              557,000          14.0 s      850             0.12 ms
+//	  1,000           0.6 M     PostgreSQL   1,512            739,000          0.8 s       842             0.24 ms
+//	 10,000           1.0 M     PostgreSQL   1,416            882,000          1.3 s       847             0.24 ms
+//	100,000           5.5 M     PostgreSQL   786              702,000          10.5 s      833             0.24 ms
+//	  1,000           0.5 M     JetStream    2,047            123,000          3.8 s       –               0.19 ms
+//	 10,000           0.9 M     JetStream    1,697            190,000          5.3 s       –               0.20 ms
+//	100,000           5.4 M     JetStream    1,388            207,000          25.5 s      –               0.20 ms
 //
 // The bytes are those of all files, PostgreSQL's write-ahead log, which does not grow with
 // the log, and JetStream's three copies included; the first lines also hold the many small
@@ -94,16 +95,17 @@
 // log is, and so do commands: an organization is decided on by itself. What grows is the
 // start of a process and its memory, in proportion:
 //
-//	            1 M organizations               10 M organizations
-//	tokens      10 M                            100 M
-//	events      50 M                            500 M
-//	disk        50 M x 413 B = 21 GB SQLite     500 M x 413 B = 207 GB SQLite
-//	            50 M x 795 B = 40 GB PostgreSQL 500 M x 795 B = 398 GB PostgreSQL
-//	            50 M x 1.5 kB = 77 GB JetStream 500 M x 1.5 kB = 766 GB JetStream
-//	start       50 M x 3.3 us = 2.8 min         500 M x 3.3 us = 28 min
-//	            50 M x 7.2 us = 6 min JetStream 500 M x 7.2 us = 60 min JetStream
-//	memory      10 M x 1.04 kB = 10 GB          100 M x 1.04 kB = 104 GB
-//	verifier    10 M x 181 B = 1.8 GB           100 M x 181 B = 18 GB
+//	            1 M organizations                   10 M organizations
+//	tokens      10 M                                100 M
+//	events      50 M                                500 M
+//	disk        50 M x 415 B = 21 GB SQLite         500 M x 415 B = 208 GB SQLite
+//	            50 M x 786 B = 39 GB PostgreSQL     500 M x 786 B = 393 GB PostgreSQL
+//	            50 M x 1.39 kB = 69 GB JetStream    500 M x 1.39 kB = 694 GB JetStream
+//	start       50 M x 2.4 us = 2.0 min SQLite      500 M x 2.4 us = 20 min SQLite
+//	            50 M x 1.9 us = 1.6 min PostgreSQL  500 M x 1.9 us = 16 min PostgreSQL
+//	            50 M x 4.7 us = 3.9 min JetStream   500 M x 4.7 us = 39 min JetStream
+//	memory      10 M x 0.85 kB = 8.5 GB             100 M x 0.85 kB = 85 GB
+//	verifier    10 M x 184 B = 1.8 GB               100 M x 184 B = 18 GB
 //
 // The last line is what a process needs that only verifies. Beyond a million organizations
 // the list of tokens belongs into tables (projection/sqlview), where it is not folded anew
