@@ -12,13 +12,15 @@ import (
 // Encode is the payload as it is recorded: the name of its type, and its JSON with
 // the fields in the order of the Go type.
 func Encode(p Payload) (eventType string, data []byte, err error) {
-	var b bytes.Buffer
-	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(false) // the log is read by people, not by browsers
-	if err := encoder.Encode(p); err != nil {
+	w := writer{data: make([]byte, 0, 384)} // most payloads fit
+	if w.payload(p) {
+		return p.EventType(), w.data, nil
+	}
+	data, err = encode(w.data, p)
+	if err != nil {
 		return "", nil, fmt.Errorf("encode %s: %w", p.EventType(), err)
 	}
-	return p.EventType(), bytes.TrimSuffix(b.Bytes(), []byte{'\n'}), nil
+	return p.EventType(), data, nil
 }
 
 // Decode reads what [Encode] wrote, and any other JSON that means the same. An
