@@ -47,6 +47,7 @@ const (
 	jose      = "github.com/go-jose/go-jose/v4"
 	cmp       = "github.com/google/go-cmp"
 	sqlite    = "modernc.org/sqlite"
+	libc      = "modernc.org/libc" // the memory of it
 	goleak    = "go.uber.org/goleak"
 	porcupine = "github.com/anishathalye/porcupine"
 	pgx       = "github.com/jackc/pgx/v5"
@@ -70,7 +71,7 @@ func floorPlan() map[string]room {
 			ours: []string{"events"}, outside: []string{ulid, watermill}, tests: []string{"events/memlog"}, helpers: []string{rapid, cmp},
 		},
 		"events/durable/sqlitelog": {
-			ours: []string{"events", "events/durable/internal/tail"}, outside: []string{ulid, sqlite}, tests: []string{"events/logtest", "events/durable/internal/linear", "events/durable/internal/testkit"}, helpers: []string{goleak, rapid, cmp, "golang.org/x/sys"},
+			ours: []string{"events", "events/durable/internal/tail"}, outside: []string{ulid, sqlite, libc}, tests: []string{"events/logtest", "events/durable/internal/linear", "events/durable/internal/testkit"}, helpers: []string{goleak, rapid, cmp, "golang.org/x/sys"},
 		},
 		"events/durable/pglog": {
 			ours: []string{"events", "events/durable/internal/tail"}, outside: []string{ulid, pgx}, tests: []string{"events/logtest", "events/durable/internal/linear", "events/durable/internal/testkit", "events/durable/pgserver"}, helpers: []string{goleak, rapid, cmp},

@@ -12,7 +12,7 @@ import (
 // Encode is the payload as it is recorded: the name of its type, and its JSON with
 // the fields in the order of the Go type.
 func Encode(p Payload) (eventType string, data []byte, err error) {
-	w := writer{data: make([]byte, 0, 384)} // most payloads fit
+	w := writer{data: make([]byte, 0, 320)} // most payloads fit
 	if w.payload(p) {
 		return p.EventType(), w.data, nil
 	}

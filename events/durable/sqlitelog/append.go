@@ -3,8 +3,9 @@ package sqlitelog
 import (
 	"bytes"
 	"context"
-	"database/sql/driver"
+	"errors"
 	"fmt"
+	"math/bits"
 	"strconv"
 
 	"github.com/oatmill/oatmill/events"
@@ -23,24 +24,24 @@ func (l *Log) Append(ctx context.Context, stream events.StreamID, expected event
 	for i := range batch {
 		size += 512 + len(batch[i].Data)
 	}
-	var out outcome
-	a := &addition{stream, expected, batch, rowsOf(batch)}
-	err := l.submit(ctx, &request{size: size, do: func(w *writer) (err error) {
-		out, err = w.append(a)
-		return err
-	}})
-	if err != nil {
+	a := &addition{stream: stream, expected: expected, batch: batch}
+	if err := l.submit(ctx, &request{size: size, do: a.do}); err != nil {
 		return nil, fmt.Errorf("append to %s: %w", stream, err)
 	}
-	return out.records, out.refusal
+	return a.outcome.records, a.outcome.refusal
 }
 
-// addition is what a caller of Append wants to add.
+// addition is what a caller of Append wants to add, and what became of it.
 type addition struct {
 	stream   events.StreamID
 	expected events.Version
 	batch    []events.Envelope
-	rows     []row // of the batch
+	outcome  outcome
+}
+
+func (a *addition) do(w *writer) (err error) {
+	a.outcome, err = w.append(a)
+	return err
 }
 
 // outcome is what the caller learns when the transaction is committed. A refusal has
@@ -53,16 +54,16 @@ type outcome struct {
 // settled tells whether there is nothing left to append.
 func (o outcome) settled() bool { return o.records != nil || o.refusal != nil }
 
-// append puts the batch into the transaction. Whether its IDs are taken is asked
-// beforehand only where the answer changes what is done. The common append of one
-// event to a known stream finds out by inserting it.
+// append adds the batch to what the transaction is to write. Whether its IDs are taken is
+// asked beforehand only where the answer changes what is done: of a batch whose version
+// does not fit, and of every batch once an insert has found one taken.
 func (w *writer) append(a *addition) (outcome, error) {
 	s, err := w.stream(a.stream)
 	if err != nil {
 		return outcome{}, err
 	}
 	fits := a.expected == events.Any || a.expected == s.head.Version
-	if !fits || s.key == 0 || len(a.batch) > 1 {
+	if !fits || w.wary {
 		if known, err := w.earlier(a); err != nil || known.settled() {
 			return known, err
 		}
@@ -80,15 +81,11 @@ func (w *writer) append(a *addition) (outcome, error) {
 
 // begins makes the row of a stream that has no records yet.
 func (w *writer) begins(name events.StreamID, s *stream) error {
-	made, err := w.addStream.exec(context.Background(), string(name))
-	if err != nil {
+	if err := w.addStream.exec(string(name)); err != nil {
 		return err
 	}
-	if s.key, err = made.LastInsertId(); err != nil {
-		return err
-	}
-	s.tail = []byte("[]")
-	w.remember(name, s)
+	s.key, s.tail = w.conn.db.lastKey(), []byte("[]")
+	w.streams[name] = s
 	return nil
 }
 
@@ -98,32 +95,77 @@ func (w *writer) extend(s *stream, a *addition) (outcome, error) {
 	for i := range records {
 		r := &records[i]
 		r.Position = w.last + 1
-		a.rows[i].place(s.key, r)
-		added, err := w.addRecord.exec(context.Background(), a.rows[i]...)
-		if err != nil {
-			return outcome{}, err
-		}
-		if n, _ := added.RowsAffected(); n == 0 {
-			return w.taken(a)
-		}
+		w.added = append(w.added, addedRecord{s.key, r})
 		w.last = r.Position
 		if err := w.note(s, r); err != nil {
 			return outcome{}, err
 		}
 	}
-	s.head = head
-	_, err := w.moveStream.exec(context.Background(), int64(head.Version), head.Hash[:], string(s.tail), s.key)
-	return outcome{records: records}, err
+	if s.head = head; !s.moved {
+		s.moved = true
+		w.moved = append(w.moved, s)
+	}
+	return outcome{records: records}, nil
 }
 
-// taken is the outcome when the first ID turned out to be taken. It is the only one of
-// the batch, because larger batches were asked about beforehand.
-func (w *writer) taken(a *addition) (outcome, error) {
-	known, err := w.earlier(a)
-	if err == nil && !known.settled() {
-		err = damaged(w.conn.file, "the index of IDs knows %s, and no record has it", a.batch[0].ID)
+// errTaken tells that an ID was in the log already, and that the transaction is of no use
+// any more: the records after it stand in wrong places.
+var errTaken = errors.New("an ID is taken")
+
+// addedRecord is a record that is to be written, and the key of its stream.
+type addedRecord struct {
+	stream int64
+	*events.Recorded
+}
+
+// maxRows is how many records the largest statement adds.
+const maxRows = 16
+
+// flush writes what the appends of the transaction have added: records many to a
+// statement, and the row of each stream once. Statements cost more than the rows they
+// write.
+func (w *writer) flush() error {
+	for added := w.added; len(added) > 0; {
+		n := min(bits.Len(uint(len(added))), len(w.addRecords)) - 1
+		if err := w.insert(w.addRecords[n], added[:1<<n]); err != nil {
+			return err
+		}
+		added = added[1<<n:]
 	}
-	return known, err
+	for _, s := range w.moved {
+		if err := w.moveStream.exec(int64(s.head.Version), s.head.Hash[:], text(s.tail), s.key); err != nil {
+			return err
+		}
+	}
+	w.flushed()
+	return nil
+}
+
+// insert writes records with the statement for so many.
+func (w *writer) insert(s *stmt, added []addedRecord) error {
+	for i, r := range added {
+		s.bindRecord(1+i*columns, r.stream, r.Recorded)
+	}
+	if err := s.exec(); err != nil {
+		return err
+	}
+	switch inserted := w.conn.db.changes(); {
+	case inserted == len(added):
+		return nil
+	case w.wary:
+		return damaged(w.conn.file, "the index of IDs knows one that no record has")
+	}
+	return errTaken
+}
+
+// flushed forgets what there was to write.
+func (w *writer) flushed() {
+	for _, s := range w.moved {
+		s.moved = false
+	}
+	clear(w.added)
+	clear(w.moved)
+	w.added, w.moved = w.added[:0], w.moved[:0]
 }
 
 // note adds the position of a record to the tail of its stream, and turns a full tail
@@ -137,7 +179,7 @@ func (w *writer) note(s *stream, r *events.Recorded) error {
 	if r.Version%blockSize != 0 {
 		return nil
 	}
-	_, err := w.addBlock.exec(context.Background(), s.key, blockOf(r.Version), string(s.tail))
+	err := w.addBlock.exec(s.key, blockOf(r.Version), text(s.tail))
 	s.tail = append(s.tail[:0], "[]"...)
 	return err
 }
@@ -169,9 +211,11 @@ func (a *addition) duplicate(i int) outcome {
 
 // find is the record with an ID, in whatever stream.
 func (w *writer) find(id string) (r events.Recorded, ok bool, err error) {
-	err = w.findRecord.query(context.Background(), func(row []driver.Value) (err error) {
-		name, _ := row[len(row)-1].(string)
-		r, err = recordOf(w.conn.file, row, events.StreamID(name))
+	if err = w.flush(); err != nil {
+		return r, false, err
+	}
+	err = w.findRecord.query(context.Background(), func(row *stmt) (err error) {
+		r, err = recordOf(row, events.StreamID(row.text(columns)))
 		ok = true
 		return err
 	}, id)

@@ -2,7 +2,6 @@ package sqlitelog
 
 import (
 	"context"
-	"database/sql/driver"
 	"fmt"
 
 	"github.com/oatmill/oatmill/events"
@@ -33,9 +32,8 @@ func (l *Log) End(ctx context.Context) (events.Position, error) {
 	return events.Position(end), nil
 }
 
-// SaveSnapshot is [events.Snapshots.SaveSnapshot]. The snapshot is written in a
-// transaction of its own, so that one for which there is no space takes no append with
-// it.
+// SaveSnapshot is [events.Snapshots.SaveSnapshot]. It shares its commit with
+// other snapshots only, so that one for which there is no space takes no append with it.
 func (l *Log) SaveSnapshot(ctx context.Context, stream events.StreamID, s events.Snapshot) error {
 	if _, err := events.ParseStreamID(string(stream)); err != nil {
 		return err
@@ -43,13 +41,12 @@ func (l *Log) SaveSnapshot(ctx context.Context, stream events.StreamID, s events
 	if len(s.Data) > events.MaxSnapshotSize {
 		return fmt.Errorf("%w: snapshot of %s: %d bytes, at most %d are kept", events.ErrInvalid, stream, len(s.Data), events.MaxSnapshotSize)
 	}
-	var data driver.Value
+	var data any
 	if len(s.Data) > 0 {
 		data = s.Data
 	}
-	err := l.submit(ctx, &request{size: len(s.Data), alone: true, do: func(w *writer) error {
-		_, err := w.saveSnapshot.exec(context.Background(), string(stream), int64(s.Head.Version), s.Head.Hash[:], s.Format, data)
-		return err
+	err := l.submit(ctx, &request{size: len(s.Data), apart: true, do: func(w *writer) error {
+		return w.saveSnapshot.exec(string(stream), int64(s.Head.Version), s.Head.Hash[:], s.Format, data)
 	}})
 	if err != nil {
 		return fmt.Errorf("save snapshot of %s: %w", stream, err)
@@ -60,14 +57,13 @@ func (l *Log) SaveSnapshot(ctx context.Context, stream events.StreamID, s events
 // LoadSnapshot is [events.Snapshots.LoadSnapshot].
 func (l *Log) LoadSnapshot(ctx context.Context, stream events.StreamID) (s events.Snapshot, err error) {
 	err = l.readers.lend(ctx, func(r *reader) error {
-		return r.snapshot.query(ctx, func(row []driver.Value) error {
-			var ok bool
-			version, _ := row[0].(int64)
-			s.Head.Version = events.Version(version)
-			s.Head.Hash, ok = hashOf(row[1])
-			s.Format, _ = row[2].(string)
-			s.Data, _ = row[3].([]byte)
-			if !ok {
+		return r.snapshot.query(ctx, func(row *stmt) error {
+			hash, fits := hashOf(row, 1)
+			s.Head, s.Format = events.Head{Version: events.Version(row.integer(0)), Hash: hash}, row.text(2)
+			if !row.isNull(3) {
+				s.Data = row.blob(3)
+			}
+			if row.wasOdd() || !fits {
 				return damaged(l.file, "the snapshot of %s cannot be read", stream)
 			}
 			return nil
@@ -86,8 +82,7 @@ func (l *Log) SaveCheckpoint(ctx context.Context, name string, p events.Position
 		return fmt.Errorf("%w: checkpoint name of %d bytes: want 1 to %d", events.ErrInvalid, len(name), events.MaxText)
 	}
 	err := l.submit(ctx, &request{size: len(name), do: func(w *writer) error {
-		_, err := w.saveCheckpoint.exec(context.Background(), name, int64(max(p, 0)))
-		return err
+		return w.saveCheckpoint.exec(name, int64(max(p, 0)))
 	}})
 	if err != nil {
 		return fmt.Errorf("save checkpoint %q: %w", name, err)

@@ -2,7 +2,6 @@ package sqlitelog
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 )
@@ -35,19 +34,18 @@ func (c *conn) check(ctx context.Context) (err error) {
 }
 
 func (c *conn) checkPages(ctx context.Context) error {
-	problem, err := c.ask(ctx, "PRAGMA integrity_check(1)")
-	if err == nil && problem != "ok" {
-		err = damaged(c.file, "%v", problem)
-	}
-	return err
+	return c.ask(ctx, "PRAGMA integrity_check(1)", func(row *stmt) error {
+		if problem := row.text(0); problem != "ok" {
+			return damaged(c.file, "%s", problem)
+		}
+		return nil
+	})
 }
 
 func (c *conn) checkReferences(ctx context.Context) error {
-	table, err := c.ask(ctx, "PRAGMA foreign_key_check")
-	if err == nil && table != nil {
-		err = damaged(c.file, "rows of %v belong to no stream", table)
-	}
-	return err
+	return c.ask(ctx, "PRAGMA foreign_key_check", func(row *stmt) error {
+		return damaged(c.file, "rows of %s belong to no stream", row.text(0))
+	})
 }
 
 // checkPlaces counts the records three ways: all rows, the versions that streams have
@@ -59,15 +57,9 @@ func (c *conn) checkPlaces(ctx context.Context) error {
     WHERE r.stream = s.stream AND r.version = s.version / 32 * 32 + place.key + 1)
   + (SELECT count(*) FROM blocks AS b, json_each(b.positions) AS place JOIN records AS r ON r.position = place.value
     WHERE r.stream = b.stream AND r.version = b.block * 32 + place.key + 1)`
-	s, err := c.raw.Prepare(query)
-	if err != nil {
-		return explain(c.file, err)
-	}
-	counting := &stmt{preparedStmt: s.(preparedStmt), file: c.file}
-	defer s.Close()
-	return counting.query(ctx, func(row []driver.Value) error {
-		if row[0] != row[1] || row[0] != row[2] {
-			return damaged(c.file, "%v records, of which streams know %v and place %v", row[0], row[1], row[2])
+	return c.ask(ctx, query, func(row *stmt) error {
+		if rows, known, placed := row.integer(0), row.integer(1), row.integer(2); rows != known || rows != placed {
+			return damaged(c.file, "%d records, of which streams know %d and place %d", rows, known, placed)
 		}
 		return nil
 	})

@@ -2,28 +2,19 @@ package sqlitelog
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
-
-	"modernc.org/sqlite"
 )
 
-// conn is one connection to the file, for one goroutine at a time.
-//
-// It is the driver's own connection, without database/sql around it. A log has two
-// kinds of connections with a handful of statements each, prepared once, and needs
-// neither the pool nor the conversions; going without them makes a row cheaper by a
-// third, and leaves no doubt about which statement runs on which connection.
+// conn is one connection to the file of a log, with its statements. Its errors name the
+// file.
 type conn struct {
-	raw      driver.Conn
+	db       *database
 	file     string
+	patience time.Duration // how long a statement waits for a lock
 	prepared []*stmt
 }
 
@@ -51,80 +42,65 @@ func locate(path string) (string, error) {
 	return file, nil
 }
 
-// dial opens a connection. wait is how long a statement of it waits for a lock.
-func dial(file string, wait time.Duration) (*conn, error) {
-	path := filepath.ToSlash(file)
-	if !strings.HasPrefix(path, "/") {
-		path = "/" + path // C:/data becomes file:///C:/data
-	}
-	name := url.URL{Scheme: "file", Path: path, RawQuery: "_defensive=1&_dqs=0&_error_rc=1"}
-	raw, err := new(sqlite.Driver).Open(name.String())
+// dial opens a connection whose statements wait for locks for as long as patience.
+func dial(file string, patience time.Duration) (*conn, error) {
+	db, err := openDatabase(file)
 	if err != nil {
 		return nil, explain(file, err)
 	}
-	c := &conn{raw: raw, file: file}
-	for _, pragma := range []string{
-		fmt.Sprintf("busy_timeout = %d", wait.Milliseconds()),
-		"synchronous = FULL",
-		"foreign_keys = ON",
-		"trusted_schema = OFF",
-		"temp_store = MEMORY",
-	} {
-		if err := c.run("PRAGMA " + pragma); err != nil {
-			return nil, errors.Join(err, c.close())
-		}
+	c := &conn{db: db, file: file, patience: patience}
+	err = c.run("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY")
+	if err != nil {
+		return nil, errors.Join(err, c.close())
 	}
 	return c, nil
 }
 
 // run executes statements that are needed once.
 func (c *conn) run(sql string) error {
-	_, err := c.raw.(driver.ExecerContext).ExecContext(context.Background(), sql, nil)
-	return explain(c.file, err)
+	return c.patiently(context.Background(), func() error { return c.db.run(sql) })
 }
 
-// ask is the first column of the first row of a query that is needed once, nil when
-// there is no row.
-func (c *conn) ask(ctx context.Context, sql string, args ...driver.Value) (answer driver.Value, err error) {
-	s, err := c.prepare(sql)
-	if err != nil {
-		return nil, err
+// patiently does something, and does it again while another connection has a lock that it
+// needs. SQLite's own waiting backs off to a tenth of a second, and does not heed a context.
+func (c *conn) patiently(ctx context.Context, do func() error) error {
+	for deadline := time.Now().Add(c.patience); ; {
+		err := explain(c.file, do())
+		if !errors.Is(err, ErrBusy) || !time.Now().Before(deadline) {
+			return err
+		}
+		if err := pause(ctx, retryAfter); err != nil {
+			return err
+		}
 	}
-	c.prepared = c.prepared[:len(c.prepared)-1]
-	err = s.query(ctx, func(row []driver.Value) error {
-		answer = row[0]
-		return errEnough
-	}, args...)
-	return answer, errors.Join(err, explain(c.file, s.Close()))
 }
 
-// dataVersion counts the commits to the file that the connection knows of. Inside a
-// transaction it knows of all, others' included. The pragma of the same name leaves the
-// connection's own out, and takes a statement's time.
-func (c *conn) dataVersion() (uint32, error) {
-	version, err := c.raw.(sqlite.FileControl).FileControlDataVersion("main")
+// ask calls each with the rows of a query that is needed once.
+func (c *conn) ask(ctx context.Context, sql string, each func(row *stmt) error) error {
+	s, err := c.db.prepare(sql)
+	if err != nil {
+		return explain(c.file, err)
+	}
+	once := &stmt{s, c}
+	err = once.query(ctx, each)
+	return errors.Join(err, explain(c.file, s.close()))
+}
+
+// dataVersion counts the commits to the file, see there.
+func (c *conn) dataVersion() (uint64, error) {
+	version, err := c.db.dataVersion()
 	return version, explain(c.file, err)
 }
 
-// prepare makes a statement that lives as long as the connection.
-func (c *conn) prepare(sql string) (*stmt, error) {
-	s, err := c.raw.Prepare(sql)
-	if err != nil {
-		return nil, explain(c.file, err)
-	}
-	prepared := &stmt{preparedStmt: s.(preparedStmt), file: c.file}
-	c.prepared = append(c.prepared, prepared)
-	return prepared, nil
-}
-
-// prepareAll makes several, named by where they go.
+// prepareAll makes statements that live as long as the connection, named by where they go.
 func (c *conn) prepareAll(statements map[**stmt]string) error {
 	for into, sql := range statements {
-		s, err := c.prepare(sql)
+		s, err := c.db.prepare(sql)
 		if err != nil {
-			return err
+			return explain(c.file, err)
 		}
-		*into = s
+		*into = &stmt{s, c}
+		c.prepared = append(c.prepared, *into)
 	}
 	return nil
 }
@@ -132,75 +108,65 @@ func (c *conn) prepareAll(statements map[**stmt]string) error {
 func (c *conn) close() error {
 	var errs []error
 	for _, s := range c.prepared {
-		errs = append(errs, s.Close())
+		errs = append(errs, explain(c.file, s.close()))
 	}
-	return explain(c.file, errors.Join(append(errs, c.raw.Close())...))
+	return errors.Join(append(errs, explain(c.file, c.db.close()))...)
 }
 
-type preparedStmt interface {
-	driver.Stmt
-	driver.StmtExecContext
-	driver.StmtQueryContext
-}
-
-// stmt is a prepared statement with its buffers.
+// stmt is a statement on a log's file.
 type stmt struct {
-	preparedStmt
-	file string
-	args []driver.NamedValue
-	row  []driver.Value
+	*statement
+	conn *conn
 }
 
 // errEnough, returned for a row, ends a query early and well.
 var errEnough = errors.New("enough")
 
-// exec runs a statement and tells what it did. Only waiting for a lock watches
-// ctx.
-func (s *stmt) exec(ctx context.Context, args ...driver.Value) (driver.Result, error) {
-	done, err := s.ExecContext(ctx, s.bind(args))
-	clear(s.args) // a large value must not live as long as the statement
-	return done, explain(s.file, err)
+// exec runs a statement that yields nothing, with these values and those that are bound
+// already. It does not wait for a lock.
+func (s *stmt) exec(values ...any) error {
+	s.bind(1, values...)
+	_, err := s.step()
+	s.reset()
+	return explain(s.conn.file, err)
 }
 
-// query calls each with every row, which is valid during the call only. Only waiting
-// for a lock and the search for the first row watch ctx.
-func (s *stmt) query(ctx context.Context, each func(row []driver.Value) error, args ...driver.Value) error {
-	rows, err := s.QueryContext(ctx, s.bind(args))
-	clear(s.args)
-	if err != nil {
-		return explain(s.file, err)
-	}
-	if s.row == nil {
-		s.row = make([]driver.Value, len(rows.Columns()))
-	}
-	for err == nil {
-		if err = explain(s.file, rows.Next(s.row)); err == nil {
-			err = each(s.row)
+// query calls each with every row. The end of ctx ends it.
+func (s *stmt) query(ctx context.Context, each func(row *stmt) error, values ...any) error {
+	stop := s.endWith(ctx)
+	defer stop()
+	defer s.reset()
+	s.bind(1, values...)
+	row, err := s.first(ctx)
+	for ; row && err == nil; row, err = s.step() {
+		if err := each(s); err == errEnough {
+			return nil
+		} else if err != nil {
+			return err
 		}
 	}
-	clear(s.row)
-	if err == io.EOF || err == errEnough {
-		err = nil
+	if interrupted(err) && ctx.Err() != nil {
+		return ctx.Err()
 	}
-	if closed := rows.Close(); err == nil {
-		err = explain(s.file, closed)
-	}
-	return err
+	return explain(s.conn.file, err)
+}
+
+// first steps to the first row, and waits for the locks that takes.
+func (s *stmt) first(ctx context.Context) (row bool, err error) {
+	err = s.conn.patiently(ctx, func() (err error) {
+		row, err = s.step()
+		return err
+	})
+	return row, err
 }
 
 // number is the one integer that a query yields, 0 when it yields none.
-func (s *stmt) number(ctx context.Context, args ...driver.Value) (n int64, err error) {
-	err = s.query(ctx, func(row []driver.Value) error {
-		n, _ = row[0].(int64)
+func (s *stmt) number(ctx context.Context, values ...any) (n int64, err error) {
+	err = s.query(ctx, func(row *stmt) error {
+		if !row.isNull(0) {
+			n = row.integer(0)
+		}
 		return errEnough
-	}, args...)
+	}, values...)
 	return n, err
-}
-
-func (s *stmt) bind(values []driver.Value) []driver.NamedValue {
-	s.args = s.args[:0]
-	for i, v := range values {
-		s.args = append(s.args, driver.NamedValue{Ordinal: i + 1, Value: v})
-	}
-	return s.args
 }

@@ -1,5 +1,5 @@
 // Package sqlitelog is the embedded durable log: package events in one SQLite file,
-// with a pure Go driver and nothing to install.
+// with SQLite in pure Go and nothing to install.
 //
 // # What is durable
 //

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/oatmill/oatmill/events"
@@ -25,18 +24,18 @@ var (
 	ErrNewer = fmt.Errorf("%w: laid out by a newer version of this library", events.ErrDamaged)
 )
 
-// explain gives an error of the driver the meaning it has for a caller, and the
-// name of the file it is about. It is the only place that knows SQLite's codes;
-// every call of the driver passes through it.
+// explain gives an error of SQLite the meaning it has for a caller, and the name of the
+// file it is about. What it has explained already, and what is no error of SQLite, it
+// leaves as it is.
 func explain(file string, err error) error {
 	if err == nil {
 		return nil
 	}
-	var failure *sqlite.Error
-	if !errors.As(err, &failure) {
-		return err // the end of a context, say
+	failed, ok := err.(*failure)
+	if !ok {
+		return err
 	}
-	switch failure.Code() & 0xff {
+	switch failed.code & 0xff {
 	case sqlite3.SQLITE_NOTADB:
 		return fmt.Errorf("%w: %s is no SQLite database, or its first page is overwritten: %w", events.ErrDamaged, file, err)
 	case sqlite3.SQLITE_CORRUPT:
@@ -64,8 +63,19 @@ func undone(err error) bool {
 // nothingOpen tells of an error of ROLLBACK whether there was no transaction, because
 // SQLite had ended it by itself.
 func nothingOpen(err error) bool {
-	var failure *sqlite.Error
-	return errors.As(err, &failure) && failure.Code() == sqlite3.SQLITE_ERROR
+	return codeOf(err) == sqlite3.SQLITE_ERROR
+}
+
+// interrupted tells whether a statement was ended from outside.
+func interrupted(err error) bool { return codeOf(err) == sqlite3.SQLITE_INTERRUPT }
+
+// codeOf is the primary code of an error of SQLite, 0 when there is none.
+func codeOf(err error) int32 {
+	var failed *failure
+	if !errors.As(err, &failed) {
+		return sqlite3.SQLITE_OK
+	}
+	return failed.code & 0xff
 }
 
 // damaged is an error about something in the file that this library did not put

@@ -15,3 +15,12 @@ func SetMaxPages(t *testing.T, l *Log, pages int) {
 		t.Fatal(err)
 	}
 }
+
+// Hold keeps the writer, so that whoever wants to write waits, until release is called.
+func Hold(l *Log) (release func()) {
+	w := <-l.writer
+	return func() { l.passOn(w) }
+}
+
+// Waiting is how many wait for the writer.
+func Waiting(l *Log) int { return l.queue.length() }

@@ -3,6 +3,7 @@ package sqlitelog_test
 import (
 	"context"
 	"fmt"
+	_ "modernc.org/sqlite" // the driver that tests reach the file with past the log
 	"os"
 	"testing"
 

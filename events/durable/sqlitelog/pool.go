@@ -2,7 +2,6 @@ package sqlitelog
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"sync"
 	"time"
@@ -111,7 +110,7 @@ func openReader(file string, busy time.Duration) (*reader, error) {
 		// CROSS JOIN has SQLite take the positions in the order of the list.
 		&r.streamPage: "SELECT " + recordFields + " FROM json_each(?1) AS place CROSS JOIN records ON records.position = place.value WHERE place.key >= ?2",
 		&r.names:      "SELECT stream, name FROM streams WHERE stream >= ?1 ORDER BY stream LIMIT ?2",
-		&r.stream:     "SELECT stream, version, hash, tail FROM streams WHERE name = ?",
+		&r.stream:     "SELECT " + streamFields + " FROM streams WHERE name = ?",
 		&r.blocks:     "SELECT positions FROM blocks WHERE stream = ? AND block >= ? ORDER BY block LIMIT ?",
 		&r.end:        "SELECT max(position) FROM records",
 		&r.snapshot:   "SELECT version, hash, format, data FROM snapshots WHERE name = ?",
@@ -125,9 +124,8 @@ func openReader(file string, busy time.Duration) (*reader, error) {
 
 // find is the row of a stream. The tail is part of it, so that head and tail fit.
 func (r *reader) find(ctx context.Context, name events.StreamID) (key int64, head events.Head, tail string, err error) {
-	err = r.stream.query(ctx, func(row []driver.Value) (err error) {
-		key, head, err = headOf(r.conn.file, name, row)
-		tail, _ = row[3].(string)
+	err = r.stream.query(ctx, func(row *stmt) (err error) {
+		key, head, tail, err = streamOf(row, name)
 		return err
 	}, string(name))
 	return key, head, tail, err

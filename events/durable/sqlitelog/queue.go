@@ -2,7 +2,9 @@ package sqlitelog
 
 import (
 	"context"
+	"iter"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,7 +18,7 @@ type request struct {
 	// version conflict, is no such error and is for do to keep.
 	do    func(*writer) error
 	size  int  // roughly what it writes, in bytes
-	alone bool // in a transaction of its own
+	apart bool // never in one transaction with those that are not
 
 	since time.Time
 	state atomic.Int32
@@ -64,18 +66,6 @@ func (q *queue) length() int {
 	return len(q.waiting)
 }
 
-// gather lets callers who were just answered, or are about to append, come in before
-// the next commit begins. Without it the first of them would start a commit for
-// itself, and all the others wait for that and the next. It costs nothing when
-// nobody else wants to run.
-func (q *queue) gather() {
-	before := 0
-	for n := q.length(); n > before; n = q.length() {
-		before = n
-		runtime.Gosched()
-	}
-}
-
 // Bounds of one transaction, so that those at its beginning do not wait long for
 // those at its end.
 const (
@@ -83,46 +73,77 @@ const (
 	maxGroupSize = 4 << 20
 )
 
-// take is what goes into one transaction: the requests at the front, in order.
-func (q *queue) take() (group []*request) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	size, n := 0, 0
-	for _, r := range q.waiting {
-		full := len(group) == maxGroup || size+r.size > maxGroupSize || r.alone || len(group) > 0 && group[0].alone
-		if len(group) > 0 && full {
-			break
-		}
-		if n++; r.take() {
-			group, size = append(group, r), size+r.size
-		}
-	}
-	q.drop(n)
-	return group
+// group is what goes into one transaction.
+type group struct {
+	requests []*request
+	size     int
 }
 
-// drop removes the first n requests.
-func (q *queue) drop(n int) {
-	rest := copy(q.waiting, q.waiting[n:])
-	clear(q.waiting[rest:])
-	q.waiting = q.waiting[:rest]
+// admits tells whether r may join. The first always may.
+func (g *group) admits(r *request) bool {
+	return len(g.requests) == 0 || len(g.requests) < maxGroup && g.size+r.size <= maxGroupSize && r.apart == g.requests[0].apart
+}
+
+// take moves those who are waiting to the group, in order, as far as it admits them, and
+// returns them. The first in the queue is among them, unless the group is of another kind
+// or full.
+func (q *queue) take(g *group) []*request {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	before, rest := len(g.requests), q.waiting[:0]
+	for _, r := range q.waiting {
+		if !g.admits(r) {
+			rest = append(rest, r)
+		} else if r.take() {
+			g.requests, g.size = append(g.requests, r), g.size+r.size
+		}
+	}
+	clear(q.waiting[len(rest):])
+	q.waiting = rest
+	return g.requests[before:]
+}
+
+// gather takes requests for as long as there are any, each when those before it are carried
+// out: callers who were just answered append again meanwhile. Until patience is over it
+// also lets them run where none is waiting. Without that the first of a few would start a
+// commit for itself, and all the others wait for it and the next.
+//
+// Whoever stops early has in g what was taken, too.
+func (q *queue) gather(g *group, patience time.Duration) iter.Seq[*request] {
+	return func(yield func(*request) bool) {
+		began := time.Now()
+		for {
+			taken := q.take(g)
+			if len(taken) == 0 && time.Since(began) < patience {
+				runtime.Gosched()
+				taken = q.take(g)
+			}
+			if len(taken) == 0 {
+				return
+			}
+			for _, r := range taken {
+				if !yield(r) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // expire removes the requests that have waited since before a moment, and those that
-// were withdrawn, and returns the former. The oldest are in front.
+// were withdrawn, and returns the former.
 func (q *queue) expire(before time.Time) (expired []*request) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n := 0
-	for _, r := range q.waiting {
+	q.waiting = slices.DeleteFunc(q.waiting, func(r *request) bool {
 		if r.state.Load() == waiting && r.since.After(before) {
-			break
+			return false
 		}
-		if n++; r.take() {
+		if r.take() {
 			expired = append(expired, r)
 		}
-	}
-	q.drop(n)
+		return true
+	})
 	return expired
 }
 
@@ -148,7 +169,7 @@ func (l *Log) submit(ctx context.Context, r *request) error {
 	case err := <-r.done:
 		return err
 	case w := <-l.writer:
-		defer func() { l.writer <- w }()
+		defer l.passOn(w)
 		return l.lead(ctx, w, r)
 	case <-ctx.Done():
 		if r.withdraw() {
@@ -171,4 +192,20 @@ func (l *Log) lead(ctx context.Context, w *writer, own *request) error {
 		}
 		l.commitGroup(ctx, w)
 	}
+}
+
+// passOn gives the writer back when all who wait have been served. With others waiting, a
+// goroutine does that: to lend the writer to one of them would have it wait for a processor
+// behind all those who were just answered, and the disk with it.
+func (l *Log) passOn(w *writer) {
+	if l.queue.length() == 0 {
+		l.writer <- w
+		return
+	}
+	go func() {
+		for l.queue.length() > 0 {
+			l.commitGroup(context.Background(), w)
+		}
+		l.writer <- w
+	}()
 }

@@ -2,7 +2,6 @@ package sqlitelog
 
 import (
 	"context"
-	"database/sql/driver"
 	"fmt"
 	"iter"
 	"strings"
@@ -147,15 +146,14 @@ func (r *reader) allAfter(ctx context.Context, after events.Position, names *nam
 
 // collect runs a statement that yields recordFields and makes a page of it. When
 // after is not negative, positions must run on from there without a gap.
-func (r *reader) collect(ctx context.Context, s *stmt, names *names, into []events.Recorded, after events.Position, args ...driver.Value) page {
+func (r *reader) collect(ctx context.Context, s *stmt, names *names, into []events.Recorded, after events.Position, args ...any) page {
 	p, size := page{records: into[:0]}, 0
-	p.err = s.query(ctx, func(row []driver.Value) error {
-		key, _ := row[1].(int64)
-		name, err := names.of(ctx, r, key)
+	p.err = s.query(ctx, func(row *stmt) error {
+		name, err := names.of(ctx, r, row.integer(1))
 		if err != nil {
 			return err
 		}
-		record, err := recordOf(r.conn.file, row, name)
+		record, err := recordOf(row, name)
 		if err != nil {
 			return err
 		}
@@ -205,9 +203,8 @@ func (r *reader) streamAfter(ctx context.Context, name events.StreamID, after ev
 func (r *reader) places(ctx context.Context, name events.StreamID, key, first, full int64) (string, events.Version, error) {
 	n := min(full-first, pageSize/blockSize)
 	var lists []string
-	if err := r.blocks.query(ctx, func(row []driver.Value) error {
-		list, _ := row[0].(string)
-		lists = append(lists, strings.Trim(list, "[]"))
+	if err := r.blocks.query(ctx, func(row *stmt) error {
+		lists = append(lists, strings.Trim(row.text(0), "[]"))
 		return nil
 	}, key, first, n); err != nil {
 		return "", 0, err
@@ -249,10 +246,9 @@ func (n *names) of(ctx context.Context, r *reader, key int64) (events.StreamID, 
 	if n.step = min(2*n.step, maxStep); key != n.last+1 || n.step == 0 {
 		n.step = 1
 	}
-	err := r.names.query(ctx, func(row []driver.Value) error {
-		n.last, _ = row[0].(int64)
-		name, _ := row[1].(string)
-		n.known[n.last] = events.StreamID(name)
+	err := r.names.query(ctx, func(row *stmt) error {
+		n.last = row.integer(0)
+		n.known[n.last] = events.StreamID(row.text(1))
 		return nil
 	}, key, n.step)
 	name, ok := n.known[key]

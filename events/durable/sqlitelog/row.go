@@ -1,90 +1,78 @@
 package sqlitelog
 
 import (
-	"database/sql/driver"
 	"time"
+
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/oatmill/oatmill/events"
 )
 
-// recordColumns are the columns of a row, in order.
+// recordColumns are the columns of a record, in order. What is optional and empty is
+// NULL, which costs a byte in the file and nothing when it is read.
 const recordColumns = "position, stream, version, id, type, time, actor, correlation, causation, reason, previous, data"
 
-// row is an event as it is stored. What is optional and empty is NULL, which costs a
-// byte in the file and nothing when it is read.
-type row []driver.Value
+// columns is how many there are.
+const columns = 12
 
-// rowsOf are the rows of a batch as far as its writer knows them. The rest is filled in
-// by place. They are made by the goroutine that appends, because the one that commits
-// is what many of those wait for.
-func rowsOf(batch []events.Envelope) []row {
-	rows := make([]row, len(batch))
-	for i := range batch {
-		e := &batch[i]
-		var causation driver.Value
-		if e.Causation != (events.Envelope{}).Causation {
-			causation = e.Causation.String()
-		}
-		rows[i] = row{
-			nil, nil, nil, e.ID.String(), e.Type, e.Time.UnixMicro(), e.Actor,
-			optional(e.Correlation), causation, optional(e.Reason), nil, string(e.Data),
-		}
+// bindRecord binds the values of a record's columns, from a parameter on.
+func (s *stmt) bindRecord(first int, stream int64, r *events.Recorded) {
+	var id [26]byte
+	_ = r.ID.MarshalTextTo(id[:]) // the buffer is as long as an ID
+	s.bind(first, int64(r.Position), stream, int64(r.Version), text(id[:]), r.Type, r.Time.UnixMicro(), r.Actor)
+	s.bindOptional(first+7, r.Correlation)
+	if r.Causation == (events.Envelope{}).Causation {
+		s.bind(first+8, nil)
+	} else {
+		s.bind(first+8, r.Causation.String())
 	}
-	return rows
+	s.bindOptional(first+9, r.Reason)
+	s.bind(first+10, r.Previous[:], text(r.Data))
 }
 
-func (w row) place(stream int64, r *events.Recorded) {
-	w[0], w[1], w[2], w[10] = int64(r.Position), stream, int64(r.Version), r.Previous[:]
-}
-
-func optional(s string) driver.Value {
-	if s == "" {
-		return nil
+func (s *stmt) bindOptional(parameter int, value string) {
+	if value == "" {
+		s.bind(parameter, nil)
+	} else {
+		s.bind(parameter, value)
 	}
-	return s
 }
 
-// recordFields are recordColumns as recordOf reads them. The data comes as bytes, which
-// saves a copy of it.
-const recordFields = "position, stream, version, records.id, records.type, time, actor, correlation, causation, reason, previous, CAST(data AS BLOB)"
+// recordFields are recordColumns where other tables are read as well.
+const recordFields = "position, stream, version, records.id, records.type, time, actor, correlation, causation, reason, previous, data"
 
 // recordOf reads a row of recordFields.
-func recordOf(file string, row []driver.Value, name events.StreamID) (r events.Recorded, err error) {
-	position, ok1 := row[0].(int64)
-	version, ok2 := row[2].(int64)
-	id, ok3 := row[3].(string)
-	kind, ok4 := row[4].(string)
-	micros, ok5 := row[5].(int64)
-	actor, ok6 := row[6].(string)
-	data, ok7 := row[11].([]byte)
-	r.Stream, r.Version, r.Position = name, events.Version(version), events.Position(position)
-	r.Type, r.Time, r.Actor, r.Data = kind, time.UnixMicro(micros).UTC(), actor, data
-	r.Correlation, _ = row[7].(string)
-	r.Reason, _ = row[9].(string)
-	ok8 := r.ID.UnmarshalText([]byte(id)) == nil
-	if causation, there := row[8].(string); there {
-		ok8 = ok8 && r.Causation.UnmarshalText([]byte(causation)) == nil
+func recordOf(row *stmt, name events.StreamID) (r events.Recorded, err error) {
+	r.Stream, r.Position, r.Version = name, events.Position(row.integer(0)), events.Version(row.integer(2))
+	sound := r.ID.UnmarshalText(row.bytes(3, sqlite3.SQLITE_TEXT)) == nil
+	r.Type, r.Time, r.Actor = row.text(4), time.UnixMicro(row.integer(5)).UTC(), row.text(6)
+	r.Correlation, r.Reason = row.optional(7), row.optional(9)
+	if !row.isNull(8) {
+		sound = r.Causation.UnmarshalText(row.bytes(8, sqlite3.SQLITE_TEXT)) == nil && sound
 	}
-	previous, ok9 := hashOf(row[10])
+	previous, fits := hashOf(row, 10)
 	r.Previous = previous
-	if !(ok1 && ok2 && ok3 && ok4 && ok5 && ok6 && ok7 && ok8 && ok9) {
-		return events.Recorded{}, damaged(file, "the record at position %v cannot be read", row[0])
+	r.Data = append([]byte(nil), row.bytes(11, sqlite3.SQLITE_TEXT)...)
+	if row.wasOdd() || !sound || !fits {
+		return events.Recorded{}, damaged(row.conn.file, "the record at position %d cannot be read", r.Position)
 	}
 	return r, nil
 }
 
-// headOf reads the first three columns of a stream: key, version and hash.
-func headOf(file string, name events.StreamID, row []driver.Value) (key int64, head events.Head, err error) {
-	key, ok1 := row[0].(int64)
-	version, ok2 := row[1].(int64)
-	hash, ok3 := hashOf(row[2])
-	if !(ok1 && ok2 && ok3) {
-		return 0, events.Head{}, damaged(file, "the head of %s cannot be read", name)
+// streamFields are the columns of a stream.
+const streamFields = "stream, version, hash, tail"
+
+// streamOf reads a row of streamFields.
+func streamOf(row *stmt, name events.StreamID) (key int64, head events.Head, tail string, err error) {
+	hash, fits := hashOf(row, 2)
+	key, head, tail = row.integer(0), events.Head{Version: events.Version(row.integer(1)), Hash: hash}, row.text(3)
+	if row.wasOdd() || !fits {
+		return 0, events.Head{}, "", damaged(row.conn.file, "the head of %s cannot be read", name)
 	}
-	return key, events.Head{Version: events.Version(version), Hash: hash}, nil
+	return key, head, tail, nil
 }
 
-func hashOf(v driver.Value) (h events.Hash, ok bool) {
-	b, _ := v.([]byte)
-	return h, copy(h[:], b) == len(h) && len(b) == len(h)
+func hashOf(row *stmt, column int) (h events.Hash, fits bool) {
+	value := row.bytes(column, sqlite3.SQLITE_BLOB)
+	return h, copy(h[:], value) == len(h) && len(value) == len(h)
 }

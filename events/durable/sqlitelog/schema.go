@@ -2,7 +2,6 @@ package sqlitelog
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"time"
@@ -100,10 +99,8 @@ func (c *conn) prepareFile(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	if ours, ok := c.raw.(interface{ IsReadOnly(string) (bool, error) }); ok {
-		if readOnly, err := ours.IsReadOnly("main"); readOnly || err != nil {
-			return errors.Join(fmt.Errorf("%s cannot be written: the file or its file system is read-only", c.file), err)
-		}
+	if readOnly, err := c.db.isReadOnly(); readOnly || err != nil {
+		return errors.Join(fmt.Errorf("%s cannot be written: the file or its file system is read-only", c.file), err)
 	}
 	if err := c.useWAL(ctx, cfg.BusyTimeout); err != nil {
 		return err
@@ -120,15 +117,10 @@ func (c *conn) prepareFile(ctx context.Context, cfg Config) error {
 // nor a log in a layout we know. It asks everything at once, so that it sees another
 // process's laying out of the file as a whole or not at all.
 func (c *conn) identify(ctx context.Context) (fresh bool, err error) {
-	s, err := c.prepare("SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_application_id, pragma_user_version")
-	if err != nil {
-		return false, err
-	}
+	const query = "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_application_id, pragma_user_version"
 	var id, version, objects int64
-	if err := s.query(ctx, func(row []driver.Value) error {
-		id, _ = row[0].(int64)
-		version, _ = row[1].(int64)
-		objects, _ = row[2].(int64)
+	if err := c.ask(ctx, query, func(row *stmt) error {
+		id, version, objects = row.integer(0), row.integer(1), row.integer(2)
 		return nil
 	}); err != nil {
 		return false, err
@@ -151,10 +143,14 @@ func (c *conn) identify(ctx context.Context) (fresh bool, err error) {
 func (c *conn) useWAL(ctx context.Context, patience time.Duration) error {
 	deadline := time.Now().Add(patience)
 	for {
-		mode, err := c.ask(ctx, "PRAGMA journal_mode = WAL")
+		var mode string
+		err := c.ask(ctx, "PRAGMA journal_mode = WAL", func(row *stmt) error {
+			mode = row.text(0)
+			return nil
+		})
 		switch {
 		case err == nil && mode != "wal":
-			return fmt.Errorf("%s: the file system cannot hold a write-ahead log (journal mode stays %v)", c.file, mode)
+			return fmt.Errorf("%s: the file system cannot hold a write-ahead log (journal mode stays %s)", c.file, mode)
 		case err == nil || !errors.Is(err, ErrBusy) || time.Now().After(deadline):
 			return err
 		}
@@ -166,7 +162,7 @@ func (c *conn) useWAL(ctx context.Context, patience time.Duration) error {
 
 // create lays the file out, unless another process did so first.
 func (c *conn) create(ctx context.Context) error {
-	if _, err := c.ask(ctx, "BEGIN IMMEDIATE"); err != nil {
+	if err := c.ask(ctx, "BEGIN IMMEDIATE", nil); err != nil {
 		return err
 	}
 	if err := c.layOut(ctx); err != nil {
@@ -215,14 +211,9 @@ func (c *conn) inspect(ctx context.Context, cfg Config) error {
 }
 
 func (c *conn) objects(ctx context.Context) (map[string]string, error) {
-	s, err := c.prepare("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
-	if err != nil {
-		return nil, err
-	}
 	found := make(map[string]string)
-	err = s.query(ctx, func(row []driver.Value) error {
-		name, _ := row[0].(string)
-		found[name], _ = row[1].(string)
+	err := c.ask(ctx, "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL", func(row *stmt) error {
+		found[row.text(0)] = row.text(1)
 		return nil
 	})
 	return found, err

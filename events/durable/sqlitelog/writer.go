@@ -2,9 +2,11 @@ package sqlitelog
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/oatmill/oatmill/events"
@@ -15,24 +17,32 @@ import (
 type writer struct {
 	conn    *conn
 	busy    time.Duration
-	open    bool // a transaction may be open
-	company bool // the last transaction had more than one request
+	open    bool          // a transaction may be open
+	company bool          // the last transaction was shared, or others waited at its end
+	pace    time.Duration // how long the last commit took
 
 	begin, commit, rollback *stmt
 	lastRecord              *stmt
 	findStream, addStream   *stmt
 	moveStream, addBlock    *stmt
-	addRecord, findRecord   *stmt
+	addRecords              [5]*stmt // of 1, 2, 4, 8 and 16 records
+	findRecord              *stmt
 	saveSnapshot            *stmt
 	saveCheckpoint          *stmt
 
 	// What is known without asking the file. It is true for as long as nobody else
 	// has committed, which version tells: it is the number of commits the connection
 	// has come to know of, its own included, as it was after the last of its own.
-	version uint32
+	version uint64
 	known   bool // whether version means anything
 	last    events.Position
 	streams map[events.StreamID]*stream
+
+	// What the transaction is yet to write, see flush.
+	added []addedRecord
+	moved []*stream
+
+	wary bool // ask for every ID before, because one of the transaction's is taken
 }
 
 // stream is the row of a stream.
@@ -40,14 +50,15 @@ type stream struct {
 	key  int64 // 0 when there is no such row yet
 	head events.Head
 	tail []byte // JSON array of the positions behind the last full block
+
+	moved bool // the row in the file is behind
 }
 
 // maxStreams bounds how many rows of streams are remembered.
 const maxStreams = 1 << 16
 
-// retryAfter is how long the writer waits before it tries again to get the lock that
-// another process has. SQLite's own waiting backs off to a tenth of a second, and does
-// not heed a context.
+// retryAfter is how long to wait before trying again to get a lock that another process
+// has.
 const retryAfter = 500 * time.Microsecond
 
 // openWriter opens the file for writing and makes sure that it is a log.
@@ -72,70 +83,77 @@ func openWriter(ctx context.Context, file string, cfg Config) (*writer, error) {
 func (w *writer) prepare() error {
 	// From here on the writer waits for locks by itself, see lock.
 	// References need no checking: a record's stream was looked up a moment before.
-	// Checkpoints stay where SQLite has them, after 4 MB of WAL. A larger one grows for
-	// longer, and the sync of a file that grows takes longer than that of one that is
-	// written over.
-	if err := w.conn.run("PRAGMA busy_timeout = 0; PRAGMA foreign_keys = OFF"); err != nil {
+	// Checkpoints come after 8 MB of WAL, where SQLite has them after 4: each syncs two
+	// files, whatever it moves. A WAL of more grows for longer, and the sync of a file that
+	// grows takes longer than that of one that is written over.
+	w.conn.patience = 0
+	if err := w.conn.run("PRAGMA foreign_keys = OFF; PRAGMA wal_autocheckpoint = 2000"); err != nil {
 		return err
 	}
-	return w.conn.prepareAll(map[**stmt]string{
+	statements := map[**stmt]string{
 		&w.begin:      "BEGIN IMMEDIATE",
 		&w.commit:     "COMMIT",
 		&w.rollback:   "ROLLBACK",
 		&w.lastRecord: "SELECT max(position) FROM records",
-		&w.findStream: "SELECT stream, version, hash, tail FROM streams WHERE name = ?",
+		&w.findStream: "SELECT " + streamFields + " FROM streams WHERE name = ?",
 		&w.addStream:  "INSERT INTO streams (name, version, hash, tail) VALUES (?, 0, zeroblob(32), '[]')",
 		&w.moveStream: "UPDATE streams SET version = ?, hash = ?, tail = ? WHERE stream = ?",
 		&w.addBlock:   "INSERT INTO blocks (stream, block, positions) VALUES (?, ?, ?)",
-		&w.addRecord:  "INSERT INTO records (" + recordColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
 		&w.findRecord: "SELECT " + recordFields + ", (SELECT name FROM streams WHERE streams.stream = records.stream) FROM records WHERE id = ?",
 		&w.saveSnapshot: "INSERT INTO snapshots (name, version, hash, format, data) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET " +
 			"version = excluded.version, hash = excluded.hash, format = excluded.format, data = excluded.data",
 		&w.saveCheckpoint: "INSERT INTO checkpoints (name, position) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET " +
 			"position = excluded.position WHERE excluded.position > checkpoints.position",
-	})
+	}
+	for n := range w.addRecords {
+		const one = ", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+		statements[&w.addRecords[n]] = "INSERT INTO records (" + recordColumns + ") VALUES " + strings.Repeat(one, 1<<n)[2:] + " ON CONFLICT (id) DO NOTHING"
+	}
+	return w.conn.prepareAll(statements)
 }
 
 // commitGroup carries out, in one transaction with one fsync, what came in while the
-// transaction before it was committed. ctx is that of the caller who does it for all,
-// and ends only the wait for another process.
+// transaction before it was committed, and what comes in while it does. ctx is that of
+// the caller who does it for all, and ends only the wait for another process.
 func (l *Log) commitGroup(ctx context.Context, w *writer) {
-	if w.company || l.queue.length() > 1 {
-		l.queue.gather()
-	}
 	// The lock first, the requests after: until there is a lock to write under,
 	// callers can still withdraw.
 	err := w.lock(ctx, &l.queue)
 	if errors.Is(err, ErrBusy) || err != nil && err == ctx.Err() {
 		return // who waited for too long has been told
 	}
-	group := l.queue.take()
-	w.company = len(group) > 1
-	if err == nil {
-		err = w.carryOut(group)
+	var g group
+	if err != nil {
+		l.queue.take(&g)
+	} else if err = w.carryOut(l.queue.gather(&g, w.patience())); err == errTaken {
+		err = w.carryOutWarily(slices.Values(g.requests))
 	}
 	if err == nil {
 		l.tail.Reached(w.last)
 	}
-	for _, r := range group {
+	w.company = len(g.requests) > 1 || l.queue.length() > 0
+	for _, r := range g.requests {
 		r.done <- err
 	}
+}
+
+// patience is for how long a transaction waits for others to join it: none where nobody
+// has been about, and else a quarter of what a commit of their own would cost them. With a
+// quick disk and many callers that is less than the statements take, and one half of the
+// callers prepares appends while those of the other half are committed. With a slow disk
+// all of them meet in each commit.
+func (w *writer) patience() time.Duration {
+	if !w.company {
+		return 0
+	}
+	return w.pace / 4
 }
 
 // lock begins a transaction. While another process has the lock, it answers requests
 // that have waited for too long, and gives up when none is left or ctx ends.
 func (w *writer) lock(ctx context.Context, q *queue) error {
-	if w.open { // an earlier ROLLBACK did not go through
-		if err := w.abort(); err != nil {
-			return err
-		}
-	}
 	for {
-		_, err := w.begin.exec(context.Background())
-		if err == nil {
-			w.open = true
-			return nil
-		}
+		err := w.tryLock()
 		if !errors.Is(err, ErrBusy) {
 			return err
 		}
@@ -151,19 +169,47 @@ func (w *writer) lock(ctx context.Context, q *queue) error {
 	}
 }
 
-// carryOut does what the requests ask for and commits, or undoes all of it.
-func (w *writer) carryOut(group []*request) error {
-	err := w.refresh()
-	for _, r := range group {
-		if err == nil {
-			err = r.do(w)
+// tryLock begins a transaction, or is [ErrBusy].
+func (w *writer) tryLock() error {
+	if w.open { // an earlier ROLLBACK did not go through
+		if err := w.abort(); err != nil {
+			return err
 		}
 	}
-	if err != nil {
-		return errors.Join(err, w.abort())
+	err := w.begin.exec()
+	w.open = err == nil
+	return err
+}
+
+// carryOutWarily carries requests out that were undone because an ID of theirs is taken.
+// It asks for every ID first, and so learns whose it is.
+func (w *writer) carryOutWarily(requests iter.Seq[*request]) error {
+	w.wary = true
+	defer func() { w.wary = false }()
+	for deadline := time.Now().Add(w.busy); ; {
+		err := w.tryLock()
+		if err == nil {
+			return w.carryOut(requests)
+		}
+		if !errors.Is(err, ErrBusy) || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(retryAfter)
 	}
-	if _, err = w.commit.exec(context.Background()); err == nil {
-		w.open = false
+}
+
+// carryOut does what the requests ask for and commits, or undoes all of it.
+func (w *writer) carryOut(requests iter.Seq[*request]) error {
+	if err := w.write(requests); err != nil {
+		if left := w.abort(); left != nil {
+			err = errors.Join(err, left)
+		}
+		return err
+	}
+	began := time.Now()
+	err := w.commit.exec()
+	if err == nil {
+		w.open, w.pace = false, time.Since(began)
 		version, err := w.conn.dataVersion()
 		w.version, w.known = version, err == nil
 		return nil
@@ -174,12 +220,30 @@ func (w *writer) carryOut(group []*request) error {
 	return errors.Join(err, w.abort())
 }
 
+// write does in the open transaction what the requests ask for.
+func (w *writer) write(requests iter.Seq[*request]) error {
+	if err := w.refresh(); err != nil {
+		return err
+	}
+	for r := range requests {
+		if err := r.do(w); err != nil {
+			return err
+		}
+		if len(w.added) >= maxRows {
+			if err := w.flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return w.flush()
+}
+
 // abort rolls the transaction back and forgets what it has changed. SQLite may have
 // rolled it back by itself before.
 func (w *writer) abort() error {
+	w.flushed()
 	w.known = false
-	ctx := context.Background()
-	_, err := w.rollback.exec(ctx)
+	err := w.rollback.exec()
 	if nothingOpen(err) {
 		err = nil
 	}
@@ -189,6 +253,9 @@ func (w *writer) abort() error {
 
 // refresh forgets what is not true any more because another connection committed.
 func (w *writer) refresh() error {
+	if len(w.streams) >= maxStreams {
+		clear(w.streams)
+	}
 	version, err := w.conn.dataVersion()
 	if err != nil || w.known && version == w.version {
 		return err
@@ -208,29 +275,21 @@ func (w *writer) stream(name events.StreamID) (*stream, error) {
 		return s, nil
 	}
 	s := new(stream)
-	err := w.findStream.query(context.Background(), func(row []driver.Value) (err error) {
-		s.key, s.head, err = headOf(w.conn.file, name, row)
-		tail, _ := row[3].(string)
-		s.tail = []byte(tail)
+	err := w.findStream.query(context.Background(), func(row *stmt) error {
+		key, head, tail, err := streamOf(row, name)
+		s.key, s.head, s.tail = key, head, []byte(tail)
 		return err
 	}, string(name))
 	if err == nil && s.key != 0 {
-		w.remember(name, s)
+		w.streams[name] = s
 	}
 	return s, err
-}
-
-func (w *writer) remember(name events.StreamID, s *stream) {
-	if len(w.streams) >= maxStreams {
-		clear(w.streams)
-	}
-	w.streams[name] = s
 }
 
 func (w *writer) close() error {
 	// Closing the last connection of all processes does this too, but tells nobody
 	// when it goes wrong. With other processes around it does what is possible
 	// without waiting for them.
-	_, err := w.conn.ask(context.Background(), "PRAGMA wal_checkpoint(PASSIVE)")
+	err := w.conn.ask(context.Background(), "PRAGMA wal_checkpoint(PASSIVE)", func(*stmt) error { return nil })
 	return errors.Join(err, w.conn.close())
 }
