@@ -1,7 +1,6 @@
 package events
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -53,7 +52,7 @@ func (e *Envelope) problem() string {
 		return "time: want UTC in whole microseconds"
 	case e.Time.Year() < 1 || e.Time.Year() > 9999:
 		return "time: want a year from 1 to 9999"
-	case len(e.Data) == 0 || e.Data[0] != '{' || !json.Valid(e.Data) || !utf8.Valid(e.Data):
+	case !isObject(e.Data):
 		return "data: want one JSON object in valid UTF-8"
 	}
 	return ""
