@@ -10,7 +10,7 @@ import (
 )
 
 // Encode is the payload as it is recorded: the name of its type, and its JSON with
-// the fields in the order of the Go type.
+// the fields in the order of the Go type. p must not be nil, nor a nil pointer.
 func Encode(p Payload) (eventType string, data []byte, err error) {
 	w := writer{data: make([]byte, 0, 320)} // most payloads fit
 	if w.payload(p) {

@@ -11,8 +11,8 @@ import (
 // it to.
 type writer struct{ data []byte }
 
-// payload writes p. It returns false for uses, which are written once a minute and have
-// no quick path.
+// payload writes p. It returns false for a type that has no quick path, as uses have none:
+// they are written once a minute.
 func (w *writer) payload(p Payload) bool {
 	switch p := p.(type) {
 	case *OrganizationRegistered:

@@ -15,7 +15,7 @@ import (
 // other appends that wait at the same time. An append that [ErrBusy] or [ErrFull]
 // ends has left nothing behind. [events.ErrUnknownOutcome] comes only when the operating
 // system reports an error during the commit. A context that ends while the append waits
-// withdraws it; one that ends during the commit changes nothing.
+// for its turn withdraws it; one that ends while it is carried out changes nothing.
 func (l *Log) Append(ctx context.Context, stream events.StreamID, expected events.Version, batch ...events.Envelope) ([]events.Recorded, error) {
 	if err := events.Validate(stream, expected, batch); err != nil {
 		return nil, err
@@ -121,9 +121,8 @@ type addedRecord struct {
 // maxRows is how many records the largest statement adds.
 const maxRows = 16
 
-// flush writes what the appends of the transaction have added: records many to a
-// statement, and the row of each stream once. Statements cost more than the rows they
-// write.
+// flush writes the records that appends of the transaction have added, many to a statement:
+// statements cost more than the rows they write.
 func (w *writer) flush() error {
 	for added := w.added; len(added) > 0; {
 		n := min(bits.Len(uint(len(added))), len(w.addRecords)) - 1
@@ -132,12 +131,19 @@ func (w *writer) flush() error {
 		}
 		added = added[1<<n:]
 	}
+	clear(w.added)
+	w.added = w.added[:0]
+	return nil
+}
+
+// move writes the rows of the streams that the transaction has moved, each once.
+func (w *writer) move() error {
 	for _, s := range w.moved {
 		if err := w.moveStream.exec(int64(s.head.Version), s.head.Hash[:], text(s.tail), s.key); err != nil {
 			return err
 		}
 	}
-	w.flushed()
+	w.forget()
 	return nil
 }
 
@@ -158,8 +164,8 @@ func (w *writer) insert(s *stmt, added []addedRecord) error {
 	return errTaken
 }
 
-// flushed forgets what there was to write.
-func (w *writer) flushed() {
+// forget lets go of what there was to write.
+func (w *writer) forget() {
 	for _, s := range w.moved {
 		s.moved = false
 	}

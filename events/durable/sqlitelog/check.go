@@ -53,9 +53,9 @@ func (c *conn) checkReferences(ctx context.Context) error {
 // so that no row can stand in two.
 func (c *conn) checkPlaces(ctx context.Context) error {
 	const query = `SELECT (SELECT count(*) FROM records), (SELECT coalesce(sum(version), 0) FROM streams),
-  (SELECT count(*) FROM streams AS s, json_each(s.tail) AS place JOIN records AS r ON r.position = place.value
+  (SELECT count(*) FROM streams AS s, json_each(s.tail) AS place CROSS JOIN records AS r ON r.position = place.value
     WHERE r.stream = s.stream AND r.version = s.version / 32 * 32 + place.key + 1)
-  + (SELECT count(*) FROM blocks AS b, json_each(b.positions) AS place JOIN records AS r ON r.position = place.value
+  + (SELECT count(*) FROM blocks AS b, json_each(b.positions) AS place CROSS JOIN records AS r ON r.position = place.value
     WHERE r.stream = b.stream AND r.version = b.block * 32 + place.key + 1)`
 	return c.ask(ctx, query, func(row *stmt) error {
 		if rows, known, placed := row.integer(0), row.integer(1), row.integer(2); rows != known || rows != placed {

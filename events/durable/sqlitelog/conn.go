@@ -62,7 +62,7 @@ func (c *conn) run(sql string) error {
 }
 
 // patiently does something, and does it again while another connection has a lock that it
-// needs. SQLite's own waiting backs off to a tenth of a second, and does not heed a context.
+// needs. SQLite's own waiting backs off to a tenth of a second, and heeds no context.
 func (c *conn) patiently(ctx context.Context, do func() error) error {
 	for deadline := time.Now().Add(c.patience); ; {
 		err := explain(c.file, do())
@@ -133,6 +133,9 @@ func (s *stmt) exec(values ...any) error {
 
 // query calls each with every row. The end of ctx ends it.
 func (s *stmt) query(ctx context.Context, each func(row *stmt) error, values ...any) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	stop := s.endWith(ctx)
 	defer stop()
 	defer s.reset()

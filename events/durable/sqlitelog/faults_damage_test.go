@@ -146,6 +146,7 @@ func TestRefusals(t *testing.T) {
 		"only other tables":   {statements("CREATE TABLE t (a); INSERT INTO t VALUES (1)"), true, "another application"},
 		"empty, but claimed":  {statements("PRAGMA application_id = 7"), true, "another application"},
 		"old layout":          {statements("PRAGMA application_id = 0x6f61746d; CREATE TABLE t (a)"), true, "layout 0"},
+		"not in UTF-8":        {statements("PRAGMA encoding = 'UTF-16'; CREATE TABLE t (a); DROP TABLE t"), true, "UTF-8"},
 		"no SQLite file":      {withBytes(strings.Repeat("not a database. ", 512)), true, "no SQLite database"},
 		"short file":          {withBytes("hello"), true, "no SQLite database"},
 		"newer layout":        {changed("PRAGMA user_version = 2"), true, "newer"},

@@ -79,6 +79,13 @@ type group struct {
 	size     int
 }
 
+// answer tells those in the group what became of their requests.
+func (g *group) answer(err error) {
+	for _, r := range g.requests {
+		r.done <- err
+	}
+}
+
 // admits tells whether r may join. The first always may.
 func (g *group) admits(r *request) bool {
 	return len(g.requests) == 0 || len(g.requests) < maxGroup && g.size+r.size <= maxGroupSize && r.apart == g.requests[0].apart
@@ -150,9 +157,9 @@ func (q *queue) expire(before time.Time) (expired []*request) {
 // submit has the request carried out, together with others, and returns when that is
 // durable. Its errors are the ones that [events.Log.Append] describes.
 //
-// There is one writer, and it is lent from caller to caller: whoever gets it carries
-// out what all of them wait for, and passes it on when its own request is done. A
-// goroutine for the writer would read easier, and cost two switches of goroutines for
+// There is one writer, and callers carry it themselves: whoever finds it free carries out
+// what all of them wait for, and passes it on when its own request is done. A goroutine
+// that has the writer for good would read easier, and cost two switches of goroutines for
 // each append; when nobody else appends that was a seventh of the time the append takes.
 //
 // A request in a transaction is not given up when its caller's context ends. The

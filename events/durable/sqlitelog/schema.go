@@ -99,10 +99,10 @@ func (c *conn) prepareFile(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	if readOnly, err := c.db.isReadOnly(); readOnly || err != nil {
-		return errors.Join(fmt.Errorf("%s cannot be written: the file or its file system is read-only", c.file), err)
+	if c.db.isReadOnly() {
+		return fmt.Errorf("%s cannot be written: the file or its file system is read-only", c.file)
 	}
-	if err := c.useWAL(ctx, cfg.BusyTimeout); err != nil {
+	if err := c.useWAL(ctx); err != nil {
 		return err
 	}
 	if fresh {
@@ -117,15 +117,19 @@ func (c *conn) prepareFile(ctx context.Context, cfg Config) error {
 // nor a log in a layout we know. It asks everything at once, so that it sees another
 // process's laying out of the file as a whole or not at all.
 func (c *conn) identify(ctx context.Context) (fresh bool, err error) {
-	const query = "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_application_id, pragma_user_version"
+	const query = `SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema), encoding
+FROM pragma_application_id, pragma_user_version, pragma_encoding`
 	var id, version, objects int64
+	var encoding string
 	if err := c.ask(ctx, query, func(row *stmt) error {
-		id, version, objects = row.integer(0), row.integer(1), row.integer(2)
+		id, version, objects, encoding = row.integer(0), row.integer(1), row.integer(2), row.text(3)
 		return nil
 	}); err != nil {
 		return false, err
 	}
 	switch {
+	case encoding != "UTF-8":
+		return false, damaged(c.file, "its text is encoded in %s, and not in UTF-8", encoding)
 	case id == 0 && version == 0 && objects == 0:
 		return true, nil
 	case id != applicationID:
@@ -138,26 +142,14 @@ func (c *conn) identify(ctx context.Context) (fresh bool, err error) {
 	return false, nil
 }
 
-// useWAL turns the write-ahead log on, which the file then remembers. SQLite does
-// not wait for other connections here, so the waiting is done by hand.
-func (c *conn) useWAL(ctx context.Context, patience time.Duration) error {
-	deadline := time.Now().Add(patience)
-	for {
-		var mode string
-		err := c.ask(ctx, "PRAGMA journal_mode = WAL", func(row *stmt) error {
-			mode = row.text(0)
-			return nil
-		})
-		switch {
-		case err == nil && mode != "wal":
+// useWAL turns the write-ahead log on, which the file then remembers.
+func (c *conn) useWAL(ctx context.Context) error {
+	return c.ask(ctx, "PRAGMA journal_mode = WAL", func(row *stmt) error {
+		if mode := row.text(0); mode != "wal" {
 			return fmt.Errorf("%s: the file system cannot hold a write-ahead log (journal mode stays %s)", c.file, mode)
-		case err == nil || !errors.Is(err, ErrBusy) || time.Now().After(deadline):
-			return err
 		}
-		if err := pause(ctx, retryAfter); err != nil {
-			return err
-		}
-	}
+		return nil
+	})
 }
 
 // create lays the file out, unless another process did so first.

@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"modernc.org/libc"
+	_ "modernc.org/sqlite" // sets the library up for the machine it runs on
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
@@ -35,12 +37,12 @@ func (f *failure) Error() string { return fmt.Sprintf("%s (%d)", f.text, f.code)
 
 // openDatabase opens the file, or makes one.
 func openDatabase(file string) (*database, error) {
-	d := &database{tls: libc.NewTLS()}
 	name, err := libc.CString(file)
 	if err != nil {
 		return nil, err
 	}
-	defer libc.Xfree(d.tls, name)
+	d := &database{tls: libc.NewTLS()}
+	defer libc.Xfree(nil, name)
 	const flags = sqlite3.SQLITE_OPEN_READWRITE | sqlite3.SQLITE_OPEN_CREATE | sqlite3.SQLITE_OPEN_NOMUTEX | sqlite3.SQLITE_OPEN_EXRESCODE
 	handle, err := d.result(func(into uintptr) int32 { return sqlite3.Xsqlite3_open_v2(d.tls, name, into, flags, 0) })
 	if d.handle = uintptr(handle); err != nil {
@@ -104,14 +106,7 @@ func (d *database) run(sql string) error {
 }
 
 // isReadOnly tells whether the file, which has to have been read, cannot be written.
-func (d *database) isReadOnly() (bool, error) {
-	name, err := libc.CString("main")
-	if err != nil {
-		return false, err
-	}
-	defer libc.Xfree(d.tls, name)
-	return sqlite3.Xsqlite3_db_readonly(d.tls, d.handle, name) == 1, nil
-}
+func (d *database) isReadOnly() bool { return sqlite3.Xsqlite3_db_readonly(d.tls, d.handle, 0) == 1 }
 
 // dataVersion counts the commits to the file that the connection knows of. Inside a
 // transaction it knows of all, others' included. The pragma of the same name leaves the
@@ -128,21 +123,31 @@ func (d *database) changes() int { return int(sqlite3.Xsqlite3_changes(d.tls, d.
 // lastKey is the key of the row that was inserted last.
 func (d *database) lastKey() int64 { return sqlite3.Xsqlite3_last_insert_rowid(d.tls, d.handle) }
 
-// endWith has a statement that runs end early with ctx, until stop is called.
+// endWith has a statement that runs end early with ctx, until stop is called. SQLite forgets
+// an interrupt that comes before the first step, so it is given again until then.
 func (d *database) endWith(ctx context.Context) (stop func()) {
 	if ctx.Done() == nil {
 		return func() {}
 	}
-	over := make(chan struct{})
+	stopped, over := make(chan struct{}), make(chan struct{})
 	cancel := context.AfterFunc(ctx, func() {
+		defer close(over)
 		tls := libc.NewTLS() // another goroutine, another one of these
-		sqlite3.Xsqlite3_interrupt(tls, d.handle)
-		tls.Close()
-		close(over)
+		defer tls.Close()
+		for again := time.NewTicker(time.Millisecond); ; {
+			sqlite3.Xsqlite3_interrupt(tls, d.handle)
+			select {
+			case <-again.C:
+			case <-stopped:
+				again.Stop()
+				return
+			}
+		}
 	})
 	return func() {
 		if !cancel() {
-			<-over // so that it ends no later statement
+			close(stopped)
+			<-over // so that no later statement is ended
 		}
 	}
 }
@@ -206,10 +211,14 @@ func (s *statement) bind(first int, values ...any) {
 	}
 }
 
-// keep is room for n bytes until the statement is reset.
+// keep is room for n bytes until the statement is reset, and none where there is no memory,
+// which the next step says.
 func (s *statement) keep(n int) (uintptr, []byte) {
 	if s.start == 0 || s.used+n > len(s.memory) {
-		s.grow(n)
+		if s.grow(n); s.start == 0 {
+			s.bound = sqlite3.SQLITE_NOMEM
+			return 0, nil
+		}
 	}
 	at := s.used
 	s.used += n
@@ -223,17 +232,16 @@ func (s *statement) grow(n int) {
 		s.others = append(s.others, s.start)
 	}
 	size := max(4096, 2*len(s.memory), n)
-	s.start = sqlite3.Xsqlite3_malloc64(s.tls, uint64(size))
-	if s.start == 0 {
-		panic(fmt.Sprintf("out of memory for %d bytes", size)) // as Go does
+	s.memory, s.used = nil, 0
+	if s.start = sqlite3.Xsqlite3_malloc64(s.tls, uint64(size)); s.start != 0 {
+		s.memory = libc.GoBytes(s.start, size)
 	}
-	s.memory, s.used = libc.GoBytes(s.start, size), 0
 }
 
 // step goes to the next row, and tells whether there is one.
 func (s *statement) step() (row bool, err error) {
 	if s.bound != sqlite3.SQLITE_OK {
-		return false, &failure{s.bound, "a value cannot be bound"}
+		return false, &failure{s.bound, "bind a value: " + libc.GoString(sqlite3.Xsqlite3_errstr(s.tls, s.bound))}
 	}
 	switch code := sqlite3.Xsqlite3_step(s.tls, s.handle); code {
 	case sqlite3.SQLITE_ROW:
@@ -265,7 +273,7 @@ func (s *statement) free(keep bool) {
 		sqlite3.Xsqlite3_free(s.tls, piece)
 	}
 	if s.others = nil; !keep {
-		sqlite3.Xsqlite3_free(s.tls, s.start)
+		sqlite3.Xsqlite3_free(s.tls, s.start) // 0 is nothing
 		s.start, s.memory = 0, nil
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -104,16 +105,16 @@ func TestStatementTypes(t *testing.T) {
 	}
 }
 
-// TestQueryEndsWithContext ends the context of a query that would run for ever. The
-// statements after it are not ended.
+// TestQueryEndsWithContext ends the context of a query that would run for ever, at any
+// moment and also before it begins. The statements after it are not ended.
 //
 // What breaks it: an endWith that does nothing.
 func TestQueryEndsWithContext(t *testing.T) {
 	c := dialFor(t, filepath.Join(t.TempDir(), "context.db"), 0)
 	endless := statementFor(t, c, "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n WHERE i < 0")
 	one := statementFor(t, c, "SELECT 1")
-	for range 20 {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	for n := range 500 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(n%50)*2*time.Microsecond)
 		err := endless.query(ctx, func(*stmt) error { return nil })
 		cancel()
 		if !errors.Is(err, context.DeadlineExceeded) {
@@ -123,6 +124,26 @@ func TestQueryEndsWithContext(t *testing.T) {
 			t.Fatalf("the query after it yields %d, %v", n, err)
 		}
 	}
+}
+
+// TestInterruptBeforeFirstStep steps a statement for the first time long after the context
+// that ends it has ended.
+//
+// What breaks it: an endWith that interrupts once.
+func TestInterruptBeforeFirstStep(t *testing.T) {
+	c := dialFor(t, filepath.Join(t.TempDir(), "early.db"), 0)
+	long := statementFor(t, c, "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000000) SELECT count(*) FROM n")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	stop := c.db.endWith(ctx)
+	for began := time.Now(); time.Since(began) < 5*time.Millisecond; {
+		runtime.Gosched()
+	}
+	if _, err := long.step(); !interrupted(err) {
+		t.Errorf("the statement ends with %v", err)
+	}
+	long.reset()
+	stop()
 }
 
 // TestPatience waits for a lock that another connection has: for as long as it is told to,

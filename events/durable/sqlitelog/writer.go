@@ -13,7 +13,7 @@ import (
 )
 
 // writer is the one connection that writes, and what it knows of the file. It belongs
-// to whoever received it from Log.writer.
+// to whoever received it from Log.writer, or was passed it on.
 type writer struct {
 	conn    *conn
 	busy    time.Duration
@@ -38,7 +38,7 @@ type writer struct {
 	last    events.Position
 	streams map[events.StreamID]*stream
 
-	// What the transaction is yet to write, see flush.
+	// What the transaction is yet to write, see flush and move.
 	added []addedRecord
 	moved []*stream
 
@@ -123,18 +123,22 @@ func (l *Log) commitGroup(ctx context.Context, w *writer) {
 		return // who waited for too long has been told
 	}
 	var g group
+	defer func() {
+		if panicked := recover(); panicked != nil {
+			g.answer(fmt.Errorf("%w: the writer panicked: %v", events.ErrUnknownOutcome, panicked))
+			panic(panicked)
+		}
+	}()
 	if err != nil {
 		l.queue.take(&g)
-	} else if err = w.carryOut(l.queue.gather(&g, w.patience())); err == errTaken {
-		err = w.carryOutWarily(slices.Values(g.requests))
+	} else if err = w.carryOut(l.queue.gather(&g, w.patience())); errors.Is(err, errTaken) {
+		err = w.carryOutWarily(g.requests)
 	}
 	if err == nil {
 		l.tail.Reached(w.last)
 	}
 	w.company = len(g.requests) > 1 || l.queue.length() > 0
-	for _, r := range g.requests {
-		r.done <- err
-	}
+	g.answer(err)
 }
 
 // patience is for how long a transaction waits for others to join it: none where nobody
@@ -182,14 +186,15 @@ func (w *writer) tryLock() error {
 }
 
 // carryOutWarily carries requests out that were undone because an ID of theirs is taken.
-// It asks for every ID first, and so learns whose it is.
-func (w *writer) carryOutWarily(requests iter.Seq[*request]) error {
+// It asks for every ID first, and so learns whose it is. Should another process have taken
+// the lock in between, they wait for it until the first of them has waited for too long.
+func (w *writer) carryOutWarily(requests []*request) error {
 	w.wary = true
 	defer func() { w.wary = false }()
-	for deadline := time.Now().Add(w.busy); ; {
+	for deadline := requests[0].since.Add(w.busy); ; {
 		err := w.tryLock()
 		if err == nil {
-			return w.carryOut(requests)
+			return w.carryOut(slices.Values(requests))
 		}
 		if !errors.Is(err, ErrBusy) || time.Now().After(deadline) {
 			return err
@@ -201,10 +206,7 @@ func (w *writer) carryOutWarily(requests iter.Seq[*request]) error {
 // carryOut does what the requests ask for and commits, or undoes all of it.
 func (w *writer) carryOut(requests iter.Seq[*request]) error {
 	if err := w.write(requests); err != nil {
-		if left := w.abort(); left != nil {
-			err = errors.Join(err, left)
-		}
-		return err
+		return errors.Join(err, w.abort())
 	}
 	began := time.Now()
 	err := w.commit.exec()
@@ -235,13 +237,16 @@ func (w *writer) write(requests iter.Seq[*request]) error {
 			}
 		}
 	}
-	return w.flush()
+	if err := w.flush(); err != nil {
+		return err
+	}
+	return w.move()
 }
 
 // abort rolls the transaction back and forgets what it has changed. SQLite may have
 // rolled it back by itself before.
 func (w *writer) abort() error {
-	w.flushed()
+	w.forget()
 	w.known = false
 	err := w.rollback.exec()
 	if nothingOpen(err) {
