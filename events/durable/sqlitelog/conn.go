@@ -58,14 +58,18 @@ func dial(file string, patience time.Duration) (*conn, error) {
 
 // run executes statements that are needed once.
 func (c *conn) run(sql string) error {
-	return c.patiently(context.Background(), func() error { return c.db.run(sql) })
+	return patiently(context.Background(), c.deadline(), func() error { return explain(c.file, c.db.run(sql)) })
 }
 
-// patiently does something, and does it again while another connection has a lock that it
-// needs. SQLite's own waiting backs off to a tenth of a second, and heeds no context.
-func (c *conn) patiently(ctx context.Context, do func() error) error {
-	for deadline := time.Now().Add(c.patience); ; {
-		err := explain(c.file, do())
+// deadline is until when a statement that begins now waits for a lock.
+func (c *conn) deadline() time.Time { return time.Now().Add(c.patience) }
+
+// patiently does something, and until the deadline does it again while another connection
+// has a lock that it needs. SQLite's own waiting backs off to a tenth of a second, and heeds
+// no context.
+func patiently(ctx context.Context, deadline time.Time, do func() error) error {
+	for {
+		err := do()
 		if !errors.Is(err, ErrBusy) || !time.Now().Before(deadline) {
 			return err
 		}
@@ -156,9 +160,9 @@ func (s *stmt) query(ctx context.Context, each func(row *stmt) error, values ...
 
 // first steps to the first row, and waits for the locks that takes.
 func (s *stmt) first(ctx context.Context) (row bool, err error) {
-	err = s.conn.patiently(ctx, func() (err error) {
+	err = patiently(ctx, s.conn.deadline(), func() (err error) {
 		row, err = s.step()
-		return err
+		return explain(s.conn.file, err)
 	})
 	return row, err
 }

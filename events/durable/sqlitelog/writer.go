@@ -191,16 +191,10 @@ func (w *writer) tryLock() error {
 func (w *writer) carryOutWarily(requests []*request) error {
 	w.wary = true
 	defer func() { w.wary = false }()
-	for deadline := requests[0].since.Add(w.busy); ; {
-		err := w.tryLock()
-		if err == nil {
-			return w.carryOut(slices.Values(requests))
-		}
-		if !errors.Is(err, ErrBusy) || time.Now().After(deadline) {
-			return err
-		}
-		time.Sleep(retryAfter)
+	if err := patiently(context.Background(), requests[0].since.Add(w.busy), w.tryLock); err != nil {
+		return err
 	}
+	return w.carryOut(slices.Values(requests))
 }
 
 // carryOut does what the requests ask for and commits, or undoes all of it.
