@@ -178,7 +178,7 @@ type statement struct {
 	others []uintptr
 	bound  int32 // the first code of bind that is an error
 
-	odd   bool       // whether a column was not of the type it was read as
+	odd   bool       // a column was not of the type it was read as
 	texts [16]string // of the columns, the last time
 }
 
@@ -260,7 +260,7 @@ const maxMemory = 1 << 18
 // The code it yields is that of the step before, once more.
 func (s *statement) reset() {
 	sqlite3.Xsqlite3_reset(s.tls, s.handle)
-	s.bound, s.used = sqlite3.SQLITE_OK, 0
+	s.bound, s.used, s.odd = sqlite3.SQLITE_OK, 0, false
 	if len(s.others) > 0 || len(s.memory) > maxMemory {
 		sqlite3.Xsqlite3_clear_bindings(s.tls, s.handle)
 		s.free(len(s.memory) <= maxMemory)

@@ -75,8 +75,8 @@ func TestStatementValues(t *testing.T) {
 
 // TestStatementTypes reads columns as what they are not.
 //
-// What breaks it: reading a column without asking for its type, or a wasOdd that is not
-// forgotten.
+// What breaks it: reading a column without asking for its type, or an odd that is not
+// forgotten by wasOdd, or not by reset.
 func TestStatementTypes(t *testing.T) {
 	c := dialFor(t, filepath.Join(t.TempDir(), "types.db"), 0)
 	s := statementFor(t, c, "SELECT 1, 'x', x'00', NULL")
@@ -96,6 +96,18 @@ func TestStatementTypes(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+	for range 2 { // the second must not know of the first
+		err := s.query(t.Context(), func(row *stmt) error {
+			if row.wasOdd() {
+				t.Error("a row is odd because another query's was")
+			}
+			_ = row.integer(1)
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
 	}
 	if err := statementFor(t, c, "SELECT ?").exec(3.5); err == nil {
 		t.Error("a value of a type that is not bound is taken")
