@@ -64,15 +64,18 @@ func resourceProblems(organization string, resources []Resource) (found Validati
 		found.add("resources", fmt.Sprintf("%d are given, at most %d repositories can be selected", len(resources), quota.MaxRepositories))
 		return found
 	}
-	paths := make(map[string]bool, len(resources))
-	for i, r := range resources {
-		field := fmt.Sprintf("resources[%d].", i)
-		if r.Type != TypeRepository {
-			found.add(field+"type", fmt.Sprintf("%q is not supported, want %q", clip(r.Type), TypeRepository))
+	add := func(i int, field, problem string) {
+		if problem != "" {
+			found.add(fmt.Sprintf("resources[%d].%s", i, field), problem)
 		}
-		found.add(field+"path", pathProblem(organization, r.Path, paths[r.Path], len(resources) > 1))
-		found.add(field+"scopes", scopeProblem(r))
-		paths[r.Path] = true
+	}
+	for i, r := range resources {
+		if r.Type != TypeRepository {
+			add(i, "type", fmt.Sprintf("%q is not supported, want %q", clip(r.Type), TypeRepository))
+		}
+		repeated := slices.ContainsFunc(resources[:i], func(o Resource) bool { return o.Path == r.Path })
+		add(i, "path", pathProblem(organization, r.Path, repeated, len(resources) > 1))
+		add(i, "scopes", scopeProblem(r))
 	}
 	return found
 }

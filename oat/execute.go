@@ -120,7 +120,7 @@ func (s *Service) append(ctx context.Context, by Actor, e *entry, now time.Time,
 		return err
 	}
 	if s.cfg.Verifier != nil {
-		s.cfg.Verifier.observe(context.WithoutCancel(ctx), s.cfg.Log, records)
+		s.cfg.Verifier.observe(ctx, s.cfg.Log, records)
 	}
 	s.saveSnapshot(ctx, e)
 	return nil

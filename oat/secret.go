@@ -39,10 +39,10 @@ type Secret struct {
 }
 
 // NewSecret wraps what somebody presented. It need not have the form of a token.
-func NewSecret(text string) Secret {
-	secret := []byte(text)
-	return Secret{func() []byte { return secret }}
-}
+func NewSecret(text string) Secret { return secretOf([]byte(text)) }
+
+// secretOf wraps a text that nobody else has.
+func secretOf(text []byte) Secret { return Secret{func() []byte { return text }} }
 
 // ParseSecret wraps a text that has the form of a token, and refuses every other.
 // The error does not repeat the text.
@@ -102,7 +102,7 @@ func generateSecret(random io.Reader, prefix string) (Secret, error) {
 			}
 		}
 	}
-	return NewSecret(string(appendChecksum(text, text[len(prefix):]))), nil
+	return secretOf(appendChecksum(text, text[len(prefix):])), nil
 }
 
 func appendChecksum(text, random []byte) []byte {

@@ -372,7 +372,7 @@ func (v *Verifier) missed(ctx context.Context, log events.Log, name string, know
 	if _, fresh := v.fresh(); !fresh {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, missedTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), missedTimeout)
 	defer cancel()
 	for r, err := range log.ReadStream(ctx, events.OrganizationStream(name), known) {
 		if err != nil {
