@@ -1,12 +1,10 @@
 package sqlitelog
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"math/bits"
-	"strconv"
 
 	"github.com/oatmill/oatmill/events"
 )
@@ -84,7 +82,7 @@ func (w *writer) begins(name events.StreamID, s *stream) error {
 	if err := w.addStream.exec(string(name)); err != nil {
 		return err
 	}
-	s.key, s.tail = w.conn.db.lastKey(), []byte("[]")
+	s.key, s.tail = w.conn.db.lastKey(), []byte(noPlaces)
 	w.streams[name] = s
 	return nil
 }
@@ -177,16 +175,12 @@ func (w *writer) forget() {
 // note adds the position of a record to the tail of its stream, and turns a full tail
 // into a block.
 func (w *writer) note(s *stream, r *events.Recorded) error {
-	s.tail = bytes.TrimSuffix(s.tail, []byte("]"))
-	if len(s.tail) > 1 {
-		s.tail = append(s.tail, ',')
-	}
-	s.tail = append(strconv.AppendInt(s.tail, int64(r.Position), 10), ']')
+	s.tail, s.last = appendPlace(s.tail, s.last, r.Position), r.Position
 	if r.Version%blockSize != 0 {
 		return nil
 	}
 	err := w.addBlock.exec(s.key, blockOf(r.Version), text(s.tail))
-	s.tail = append(s.tail[:0], "[]"...)
+	s.tail = append(s.tail[:0], noPlaces...)
 	return err
 }
 

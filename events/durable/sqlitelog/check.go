@@ -52,15 +52,37 @@ func (c *conn) checkReferences(ctx context.Context) error {
 // reached, and the rows that stand where their stream says. A place has one version,
 // so that no row can stand in two.
 func (c *conn) checkPlaces(ctx context.Context) error {
-	const query = `SELECT (SELECT count(*) FROM records), (SELECT coalesce(sum(version), 0) FROM streams),
-  (SELECT count(*) FROM streams AS s, json_each(s.tail) AS place CROSS JOIN records AS r ON r.position = place.value
-    WHERE r.stream = s.stream AND r.version = s.version / 32 * 32 + place.key + 1)
-  + (SELECT count(*) FROM blocks AS b, json_each(b.positions) AS place CROSS JOIN records AS r ON r.position = place.value
-    WHERE r.stream = b.stream AND r.version = b.block * 32 + place.key + 1)`
+	placed, err := c.placed(ctx)
+	if err != nil {
+		return err
+	}
+	const query = "SELECT (SELECT count(*) FROM records), (SELECT coalesce(sum(version), 0) FROM streams)"
 	return c.ask(ctx, query, func(row *stmt) error {
-		if rows, known, placed := row.integer(0), row.integer(1), row.integer(2); rows != known || rows != placed {
+		if rows, known := row.integer(0), row.integer(1); rows != known || rows != placed {
 			return damaged(c.file, "%d records, of which streams know %d and place %d", rows, known, placed)
 		}
 		return nil
 	})
+}
+
+// placed is how many records stand where the list of their stream says.
+func (c *conn) placed(ctx context.Context) (n int64, err error) {
+	s, err := c.db.prepare(`SELECT count(*) FROM json_each(?) AS place CROSS JOIN records AS r ON r.position = place.value
+  WHERE r.stream = ? AND r.version = ? + place.key`)
+	if err != nil {
+		return 0, explain(c.file, err)
+	}
+	found := &stmt{s, c}
+	const lists = "SELECT stream, version / 32 * 32 + 1, tail FROM streams UNION ALL SELECT stream, block * 32 + 1, positions FROM blocks"
+	err = c.ask(ctx, lists, func(row *stmt) error {
+		stream, first := row.integer(0), row.integer(1)
+		places, ok := positions(row.text(2))
+		if !ok {
+			return damaged(c.file, "the places of the stream with the key %d from version %d on cannot be read", stream, first)
+		}
+		here, err := found.number(ctx, asJSON(places), stream, first)
+		n += here
+		return err
+	})
+	return n, errors.Join(err, explain(c.file, found.close()))
 }

@@ -58,7 +58,7 @@
 // # The file
 //
 // The header has application_id 0x6f61746d ("oatm") and the layout's version in
-// user_version, now 1. Positions are 1, 2, 3 … without gaps. For people there is the
+// user_version, now 2. Positions are 1, 2, 3 … without gaps. For people there is the
 // view log, with the names of streams and readable times:
 //
 //	SELECT time, type, actor, data FROM log WHERE stream = 'organization/acme'
@@ -66,11 +66,17 @@
 // Tables:
 //
 //	streams      a row per stream: key, name, head (version and hash), tail
-//	blocks       where the records of a stream stand: lists of 32 positions each
+//	blocks       where the records of a stream stand: lists of 32 places each
 //	records      a row per record, by position; data is the JSON that was appended
 //	snapshots    a row per stream
 //	checkpoints  a row per name
 //
-// The positions of the last, not yet 32, records of a stream are in its tail. Tables,
-// views and indexes of the host's own are left alone.
+// The places of the last, not yet 32, records of a stream are in its tail. A list of
+// places is a JSON array: a number above zero is a position, and one below zero is that
+// many positions behind the one before. Tables, views and indexes of the host's own are
+// left alone.
+//
+// Layout 1 had only positions in its lists. A file in it becomes one in layout 2 when it
+// is opened, without being rewritten. Programs that know only layout 1 refuse it from then
+// on; those that have it open must be started anew with this version.
 package sqlitelog

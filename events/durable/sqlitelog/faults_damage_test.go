@@ -149,7 +149,7 @@ func TestRefusals(t *testing.T) {
 		"not in UTF-8":        {statements("PRAGMA encoding = 'UTF-16'; CREATE TABLE t (a); DROP TABLE t"), true, "UTF-8"},
 		"no SQLite file":      {withBytes(strings.Repeat("not a database. ", 512)), true, "no SQLite database"},
 		"short file":          {withBytes("hello"), true, "no SQLite database"},
-		"newer layout":        {changed("PRAGMA user_version = 2"), true, "newer"},
+		"newer layout":        {changed("PRAGMA user_version = 3"), true, "newer"},
 		"missing table":       {changed("PRAGMA foreign_keys = OFF", "DROP TABLE snapshots"), true, "snapshots is missing"},
 		"changed table":       {changed("ALTER TABLE records ADD COLUMN extra TEXT"), true, "records is not as"},
 		"folder":              {folder, false, "is a directory"},

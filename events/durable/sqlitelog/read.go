@@ -180,14 +180,18 @@ func (r *reader) streamAfter(ctx context.Context, name events.StreamID, after ev
 		return page{err: err}, after
 	}
 	first := blockOf(after + 1)
-	places, upTo := tail, head.Version
+	list, upTo := tail, head.Version
 	if full := int64(head.Version) / blockSize; first < full {
-		places, upTo, err = r.places(ctx, name, key, first, full)
+		list, upTo, err = r.places(ctx, name, key, first, full)
 	}
 	if err != nil {
 		return page{err: err}, after
 	}
-	p := r.collect(ctx, r.streamPage, only(key, name), into, -1, places, int64(after)-first*blockSize)
+	places, ok := positions(list)
+	if !ok {
+		return page{err: damaged(r.conn.file, "the places of %s behind version %d cannot be read", name, after)}, after
+	}
+	p := r.collect(ctx, r.streamPage, only(key, name), into, -1, asJSON(places), int64(after)-first*blockSize)
 	if p.more && p.records[len(p.records)-1].Version < upTo { // cut off by its size
 		upTo = p.records[len(p.records)-1].Version
 	}
@@ -198,7 +202,7 @@ func (r *reader) streamAfter(ctx context.Context, name events.StreamID, after ev
 	return p, upTo
 }
 
-// places is the list of positions in a page of blocks from first on, and the version of the
+// places is the list of places in a page of blocks from first on, and the version of the
 // last one.
 func (r *reader) places(ctx context.Context, name events.StreamID, key, first, full int64) (string, events.Version, error) {
 	n := min(full-first, pageSize/blockSize)

@@ -12,8 +12,9 @@ import (
 const (
 	// applicationID says in the header of the file whose it is: "oatm".
 	applicationID = 0x6f61746d
-	// schemaVersion is the layout below. A file with a higher one is refused.
-	schemaVersion = 1
+	// schemaVersion is the layout below. A file with a higher one is refused. Layout 1 is
+	// this one without distances in its lists of places.
+	schemaVersion = 2
 )
 
 // object is a table, view or trigger of the schema, and the statement that makes it.
@@ -25,8 +26,7 @@ type object struct{ kind, name, sql string }
 // page per stream: with 64 streams in one commit that was as expensive as everything
 // else together. The place of a stream's records is noted in blocks instead. The
 // newest are in the tail, in the row of the stream, which an append changes anyway
-// to note the head; 32 of them at a time move to a row of their own. The list of
-// positions is JSON, so that SQL can read it with json_each.
+// to note the head; 32 of them at a time move to a row of their own.
 //
 // The road not taken is a link from each record to the one before it. It costs even
 // less, and makes reading a stream forwards a walk backwards first.
@@ -95,7 +95,7 @@ func guard(table, event, why string) object {
 // prepareFile makes the file a log if it is empty, and checks that it is one of ours
 // otherwise. Nothing is written to a file that is not.
 func (c *conn) prepareFile(ctx context.Context, cfg Config) error {
-	fresh, err := c.identify(ctx)
+	layout, err := c.identify(ctx)
 	if err != nil {
 		return err
 	}
@@ -105,18 +105,22 @@ func (c *conn) prepareFile(ctx context.Context, cfg Config) error {
 	if err := c.useWAL(ctx); err != nil {
 		return err
 	}
-	if fresh {
-		err = c.create(ctx)
-	} else {
-		err = c.inspect(ctx, cfg)
+	if layout == 0 {
+		return c.create(ctx)
 	}
-	return err
+	if err := c.inspect(ctx, cfg); err != nil || layout == schemaVersion {
+		return err
+	}
+	return c.run(setVersion)
 }
 
-// identify tells whether the file is empty, and refuses it when it is neither that
-// nor a log in a layout we know. It asks everything at once, so that it sees another
-// process's laying out of the file as a whole or not at all.
-func (c *conn) identify(ctx context.Context) (fresh bool, err error) {
+// setVersion has programs that know only older layouts refuse the file.
+var setVersion = fmt.Sprintf("PRAGMA user_version = %d", schemaVersion)
+
+// identify tells the layout of the file, 0 when it is empty, and refuses it when it is
+// neither that nor a log in a layout we know. It asks everything at once, so that it sees
+// another process's laying out of the file as a whole or not at all.
+func (c *conn) identify(ctx context.Context) (layout int64, err error) {
 	const query = `SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema), encoding
 FROM pragma_application_id, pragma_user_version, pragma_encoding`
 	var id, version, objects int64
@@ -125,21 +129,21 @@ FROM pragma_application_id, pragma_user_version, pragma_encoding`
 		id, version, objects, encoding = row.integer(0), row.integer(1), row.integer(2), row.text(3)
 		return nil
 	}); err != nil {
-		return false, err
+		return 0, err
 	}
 	switch {
 	case encoding != "UTF-8":
-		return false, damaged(c.file, "its text is encoded in %s, and not in UTF-8", encoding)
+		return 0, damaged(c.file, "its text is encoded in %s, and not in UTF-8", encoding)
 	case id == 0 && version == 0 && objects == 0:
-		return true, nil
+		return 0, nil
 	case id != applicationID:
-		return false, damaged(c.file, "a SQLite database of another application (application_id %#x, %d tables and the like)", id, objects)
+		return 0, damaged(c.file, "a SQLite database of another application (application_id %#x, %d tables and the like)", id, objects)
 	case version > schemaVersion:
-		return false, fmt.Errorf("%w: %s has layout %d, this one knows up to %d", ErrNewer, c.file, version, schemaVersion)
-	case version < schemaVersion:
-		return false, damaged(c.file, "layout %d never existed", version)
+		return 0, fmt.Errorf("%w: %s has layout %d, this one knows up to %d", ErrNewer, c.file, version, schemaVersion)
+	case version < 1:
+		return 0, damaged(c.file, "layout %d never existed", version)
 	}
-	return false, nil
+	return version, nil
 }
 
 // useWAL turns the write-ahead log on, which the file then remembers.
@@ -164,7 +168,7 @@ func (c *conn) create(ctx context.Context) error {
 }
 
 func (c *conn) layOut(ctx context.Context) error {
-	if fresh, err := c.identify(ctx); err != nil || !fresh {
+	if layout, err := c.identify(ctx); err != nil || layout > 0 {
 		return err
 	}
 	for _, o := range schema() {
@@ -172,7 +176,7 @@ func (c *conn) layOut(ctx context.Context) error {
 			return err
 		}
 	}
-	return c.run(fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d", applicationID, schemaVersion))
+	return c.run(fmt.Sprintf("PRAGMA application_id = %d; ", applicationID) + setVersion)
 }
 
 // inspect compares the schema of the file with ours, statement by statement. Tables

@@ -49,7 +49,8 @@ type writer struct {
 type stream struct {
 	key  int64 // 0 when there is no such row yet
 	head events.Head
-	tail []byte // JSON array of the positions behind the last full block
+	tail []byte          // the places behind the last full block
+	last events.Position // the last of them, if any
 
 	moved bool // the row in the file is behind
 }
@@ -142,7 +143,7 @@ func (l *Log) commitGroup(ctx context.Context, w *writer) {
 }
 
 // patience is for how long a transaction waits for others to join it: none where nobody
-// has been about, and else a quarter of what a commit of their own would cost them. With a
+// has been about, and else a sixth of what a commit of their own would cost them. With a
 // quick disk and many callers that is less than the statements take, and one half of the
 // callers prepares appends while those of the other half are committed. With a slow disk
 // all of them meet in each commit.
@@ -150,7 +151,7 @@ func (w *writer) patience() time.Duration {
 	if !w.company {
 		return 0
 	}
-	return w.pace / 4
+	return w.pace / 6
 }
 
 // lock begins a transaction. While another process has the lock, it answers requests
@@ -276,8 +277,17 @@ func (w *writer) stream(name events.StreamID) (*stream, error) {
 	s := new(stream)
 	err := w.findStream.query(context.Background(), func(row *stmt) error {
 		key, head, tail, err := streamOf(row, name)
-		s.key, s.head, s.tail = key, head, []byte(tail)
-		return err
+		if err != nil {
+			return err
+		}
+		places, ok := positions(tail)
+		if !ok || len(places) != int(head.Version%blockSize) {
+			return damaged(w.conn.file, "the tail of %s cannot be read", name)
+		}
+		if s.key, s.head, s.tail = key, head, []byte(tail); len(places) > 0 {
+			s.last = places[len(places)-1]
+		}
+		return nil
 	}, string(name))
 	if err == nil && s.key != 0 {
 		w.streams[name] = s
