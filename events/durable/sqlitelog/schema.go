@@ -111,11 +111,13 @@ func (c *conn) prepareFile(ctx context.Context, cfg Config) error {
 	if err := c.inspect(ctx, cfg); err != nil || layout == schemaVersion {
 		return err
 	}
-	return c.run(setVersion)
+	return c.setVersion()
 }
 
 // setVersion has programs that know only older layouts refuse the file.
-var setVersion = fmt.Sprintf("PRAGMA user_version = %d", schemaVersion)
+func (c *conn) setVersion() error {
+	return c.run(fmt.Sprintf("PRAGMA user_version = %d", schemaVersion))
+}
 
 // identify tells the layout of the file, 0 when it is empty, and refuses it when it is
 // neither that nor a log in a layout we know. It asks everything at once, so that it sees
@@ -176,7 +178,10 @@ func (c *conn) layOut(ctx context.Context) error {
 			return err
 		}
 	}
-	return c.run(fmt.Sprintf("PRAGMA application_id = %d; ", applicationID) + setVersion)
+	if err := c.run(fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
+		return err
+	}
+	return c.setVersion()
 }
 
 // inspect compares the schema of the file with ours, statement by statement. Tables
