@@ -72,9 +72,8 @@
 //	checkpoints  a row per name
 //
 // The places of the last, not yet 32, records of a stream are in its tail. A list of
-// places is a JSON array: a number above zero is a position, and one below zero is that
-// many positions behind the one before. Tables, views and indexes of the host's own are
-// left alone.
+// places is a JSON array: a number above zero is a position, and -n is the position n
+// after the one before it. Tables, views and indexes of the host's own are left alone.
 //
 // Layout 1 had only positions in its lists. A file in it becomes one in layout 2 when it
 // is opened, without being rewritten. Programs that know only layout 1 refuse it from then

@@ -10,9 +10,9 @@ import (
 
 // A list of places, which a stream's tail and each of its blocks is, says where consecutive
 // records of the stream stand. It is a JSON array. A number above zero is a position, and
-// one below zero is that many positions behind the one before. All but the first are mostly
-// such distances, since they are shorter, and each commit writes the pages of all tails
-// that it changes. In files that began with layout 1 there are lists of positions only.
+// -n is the position n after the one before it. All but the first are such distances, since
+// they are shorter, and each commit writes the pages of all tails that it changes. Only in
+// a file that began with layout 1 may other places be positions, too.
 
 // noPlaces is the empty list.
 const noPlaces = "[]"
