@@ -1,6 +1,8 @@
 package sqlitelog
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -42,6 +44,31 @@ func TestPlacesRefused(t *testing.T) {
 	} {
 		if got, ok := positions(list); ok {
 			t.Errorf("%q is %v", list, got)
+		}
+	}
+}
+
+// TestLayout1BeforeCreate has another process lay the file out in layout 1 after this one
+// found it empty, and before it has the lock. The file must not stay one that programs of
+// layout 1 open, because lists they cannot read come next.
+//
+// What breaks it: a layOut that is content with any layout that is there.
+func TestLayout1BeforeCreate(t *testing.T) {
+	b, err := os.ReadFile("testdata/layout1.db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "events.db")
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := dialFor(t, file, 0)
+	for range 2 {
+		if err := c.create(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if layout, err := c.identify(t.Context()); layout != schemaVersion || err != nil {
+			t.Errorf("the layout is %d, %v", layout, err)
 		}
 	}
 }

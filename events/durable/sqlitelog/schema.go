@@ -105,18 +105,13 @@ func (c *conn) prepareFile(ctx context.Context, cfg Config) error {
 	if err := c.useWAL(ctx); err != nil {
 		return err
 	}
-	if layout == 0 {
-		return c.create(ctx)
+	if layout > 0 {
+		err = c.inspect(ctx, cfg)
 	}
-	if err := c.inspect(ctx, cfg); err != nil || layout == schemaVersion {
+	if err != nil || layout == schemaVersion {
 		return err
 	}
-	return c.setVersion()
-}
-
-// setVersion has programs that know only older layouts refuse the file.
-func (c *conn) setVersion() error {
-	return c.run(fmt.Sprintf("PRAGMA user_version = %d", schemaVersion))
+	return c.create(ctx)
 }
 
 // identify tells the layout of the file, 0 when it is empty, and refuses it when it is
@@ -158,7 +153,8 @@ func (c *conn) useWAL(ctx context.Context) error {
 	})
 }
 
-// create lays the file out, unless another process did so first.
+// create lays the file out, or brings it to our layout, unless another process did so
+// first. That process may be one with an older layout.
 func (c *conn) create(ctx context.Context) error {
 	if err := c.ask(ctx, "BEGIN IMMEDIATE", nil); err != nil {
 		return err
@@ -170,18 +166,19 @@ func (c *conn) create(ctx context.Context) error {
 }
 
 func (c *conn) layOut(ctx context.Context) error {
-	if layout, err := c.identify(ctx); err != nil || layout > 0 {
+	layout, err := c.identify(ctx)
+	if err != nil || layout == schemaVersion {
 		return err
 	}
-	for _, o := range schema() {
-		if err := c.run(o.sql); err != nil {
-			return err
+	if layout == 0 {
+		for _, o := range schema() {
+			if err := c.run(o.sql); err != nil {
+				return err
+			}
 		}
 	}
-	if err := c.run(fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
-		return err
-	}
-	return c.setVersion()
+	// The version has programs that know only older layouts refuse the file.
+	return c.run(fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d", applicationID, schemaVersion))
 }
 
 // inspect compares the schema of the file with ours, statement by statement. Tables
