@@ -29,6 +29,10 @@ func TestPlaces(t *testing.T) {
 			}
 		}
 	})
+	// A program of layout 1 that has the file open adds positions.
+	if got, ok := positions("[7,-1,20,-2]"); !ok || !slices.Equal(got, []events.Position{7, 8, 20, 22}) {
+		t.Errorf("a mixed list is %v, %v", got, ok)
+	}
 	if list := appendPlace([]byte("[1000000]"), 1000000, 1000007); string(list) != "[1000000,-7]" {
 		t.Errorf("a list is written as %s", list)
 	}
