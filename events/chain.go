@@ -29,15 +29,12 @@ func VerifyChain(ctx context.Context, log Log, stream StreamID, noted ...Head) (
 		if err != nil {
 			return Head{}, fmt.Errorf("verify %s: %w", stream, err)
 		}
-		switch {
-		case r.Stream != stream:
+		if r.Stream != stream {
 			return Head{}, &ChainError{stream, head.Version + 1, fmt.Sprintf("is a record of %s", r.Stream)}
-		case r.Version != head.Version+1:
-			return Head{}, &ChainError{stream, head.Version + 1, fmt.Sprintf("missing: the next record is version %d", r.Version)}
-		case r.Previous != head.Hash:
-			return Head{}, &ChainError{stream, r.Version, fmt.Sprintf("says %s of the record before it, which is %s", r.Previous, head.Hash)}
 		}
-		head = Head{Version: r.Version, Hash: r.Hash()}
+		if err := head.Advance(&r); err != nil {
+			return Head{}, err
+		}
 		if problem := known.contradicts(head); problem != "" {
 			return Head{}, &ChainError{stream, head.Version, problem}
 		}
@@ -48,6 +45,28 @@ func VerifyChain(ctx context.Context, log Log, stream StreamID, noted ...Head) (
 		}
 	}
 	return head, nil
+}
+
+// Advance moves the head over r, the next record of its stream. When r does not continue
+// the stream, Advance returns a [*ChainError] and leaves the head as it is: r has another
+// version than the next one, it does not carry the hash of the record before it, or its
+// content is not what the log stored a hash of.
+//
+// Everything that folds a stream calls Advance for each record, so that no record is
+// folded that was changed, slipped in, or follows another one than the reader has seen.
+func (h *Head) Advance(r *Recorded) error {
+	switch {
+	case r.Version != h.Version+1:
+		return &ChainError{r.Stream, h.Version + 1, fmt.Sprintf("missing: the next record is version %d", r.Version)}
+	case r.Previous != h.Hash:
+		return &ChainError{r.Stream, r.Version, fmt.Sprintf("says %s of the record before it, which is %s", r.Previous, h.Hash)}
+	}
+	hash := r.Hash()
+	if r.stored != (Hash{}) && r.stored != hash {
+		return &ChainError{r.Stream, r.Version, fmt.Sprintf("is %s and was stored as %s", hash, r.stored)}
+	}
+	*h = Head{Version: r.Version, Hash: hash}
+	return nil
 }
 
 // headNotes are the hashes that records at certain versions are known to have had.

@@ -223,3 +223,44 @@ func TestVerifyChainOfAnotherStream(t *testing.T) {
 	records[2].Stream = "organization/globex"
 	broken(t, "one record of another stream", records, 3)
 }
+
+// Advance accepts the next record of a stream and nothing else. Fails if one of its
+// comparisons is left out.
+func TestAdvanceRefusesWhatDoesNotFollow(t *testing.T) {
+	records, _ := events.Seal("organization/acme", events.Head{}, proposals(3, 1))
+	first := events.Head{Version: 1, Hash: records[0].Hash()}
+	changed := records[1]
+	changed.SetStored(changed.Hash())
+	changed.Actor = "mallory"
+	forked, _ := events.Seal("organization/acme", events.Head{Version: 1, Hash: events.Hash{1}}, proposals(1, 2))
+	for name, r := range map[string]events.Recorded{
+		"repeated": records[0], "behind a hole": records[2], "of another history": forked[0], "changed after it was stored": changed,
+	} {
+		head := first
+		if err := head.Advance(&r); !errors.Is(err, events.ErrBrokenChain) || head != first {
+			t.Errorf("a record that is %s: error %v, head %v", name, err, head)
+		}
+	}
+	head, next := first, records[1]
+	next.SetStored(next.Hash())
+	if err := head.Advance(&next); err != nil || head != (events.Head{Version: 2, Hash: next.Hash()}) {
+		t.Errorf("the next record: error %v, head %v", err, head)
+	}
+}
+
+// Prepare changes neither the hash nor the payload.
+func TestPrepareKeepsHashAndPayload(t *testing.T) {
+	e, err := events.NewEnvelope([16]byte{1}, time.Unix(1, 0), "alice", &events.TokenDeleted{Token: "0190b1c2-7d3e-4f5a-8b9c-0d1e2f3a4b5c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	records, _ := events.Seal("organization/acme", events.Head{}, []events.Envelope{e})
+	r := records[0]
+	want := r.Hash()
+	if err := r.Prepare(); err != nil || r.Hash() != want {
+		t.Errorf("prepared: error %v, hash %v, want %v", err, r.Hash(), want)
+	}
+	if p, err := r.Payload(); err != nil || p.EventType() != events.TypeTokenDeleted {
+		t.Errorf("payload %v, %v", p, err)
+	}
+}

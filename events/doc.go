@@ -59,6 +59,12 @@
 // only be shown to someone who kept an earlier [Head], which is why VerifyChain
 // also takes heads that the caller noted before.
 //
+// Everything that folds a stream checks the chain with [Head.Advance] while it folds. A
+// log that keeps the hash of each record next to it has Advance compare that, too, so
+// that a change to the last record of a stream, which no later record covers, is found.
+// A log that misses records it once held ends a read of the whole log with a
+// [*MissingError].
+//
 // The hash of a record is SHA-256 over these fields, each as an 8-byte
 // big-endian length followed by its bytes:
 //

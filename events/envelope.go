@@ -105,6 +105,23 @@ type Recorded struct {
 	Previous Hash // of the record before this one in the stream; zero for the first
 
 	payload Payload // what Payload has decoded
+	stored  Hash    // the hash that the log keeps with the record; zero when it keeps none
+	hash    Hash    // what Prepare has computed; zero before
+}
+
+// SetStored notes the hash that a log keeps next to the record, so that [Head.Advance]
+// finds a record whose content was changed even if no later record follows it. Logs that
+// keep hashes call it for each record they read.
+func (r *Recorded) SetStored(h Hash) { r.stored = h }
+
+// Prepare decodes the payload and computes the hash once, so that [Recorded.Payload] and
+// [Recorded.Hash] return at once for all readers that r is given to afterwards. It must
+// not run concurrently with another use of r, and r must not be changed after it. The
+// error is that of Payload.
+func (r *Recorded) Prepare() error {
+	r.hash = r.Hash()
+	_, err := r.Payload()
+	return err
 }
 
 // Hash is a SHA-256, as records are chained by.
@@ -134,9 +151,13 @@ func ParseHash(s string) (Hash, error) {
 	return h, nil
 }
 
-// Hash is the SHA-256 of the record; the package comment gives the bytes it is
-// taken over. It costs one pass over the data and is computed anew on every call.
+// Hash returns the SHA-256 of the record; the package comment gives the bytes it is
+// taken over. It costs one pass over the data in every call, except after
+// [Recorded.Prepare].
 func (r *Recorded) Hash() Hash {
+	if r.hash != (Hash{}) {
+		return r.hash
+	}
 	var framed [1024]byte // most records fit, and cost no allocation
 	b := framed[:0]
 	b = appendField(b, hashDomain)

@@ -101,3 +101,17 @@ func (e *ChainError) Error() string {
 
 // Is matches [ErrBrokenChain].
 func (e *ChainError) Is(target error) bool { return target == ErrBrokenChain }
+
+// MissingError means that records which the log once held are not in it any more, at the
+// positions First to Last. The records behind them can still be read.
+type MissingError struct{ First, Last Position }
+
+func (e *MissingError) Error() string {
+	if e.First == e.Last {
+		return fmt.Sprintf("damaged log: the record at position %d is missing", e.First)
+	}
+	return fmt.Sprintf("damaged log: the records at positions %d to %d are missing", e.First, e.Last)
+}
+
+// Is matches [ErrDamaged].
+func (e *MissingError) Is(target error) bool { return target == ErrDamaged }
