@@ -1,0 +1,41 @@
+package projection
+
+import (
+	"context"
+	"iter"
+
+	"github.com/oatmill/oatmill/events"
+)
+
+// Rebuilder is a projection that checks what it folds and can fold it again. A log can
+// lose its newest records in a failover, be restored from a copy, or be changed behind the
+// library's back; a record then does not continue what the projection knows.
+//
+// [events.Head.Advance] tells. On its first error the projection closes that organization:
+// it ignores the organization's further records, answers nothing from the state it has, and
+// names the stream in Suspects. Apply returns no error for it and goes on with the other
+// organizations. The [Runner] then calls Refold.
+//
+// A Runner calls the methods as it calls Apply: one at a time. Last and Suspects are safe
+// for concurrent use.
+type Rebuilder interface {
+	Projection
+
+	// Last returns the position and the hash of the last record that was applied, or
+	// zero before the first. The Runner compares it with the record that the log has at
+	// that position, and calls Reset when it is another one or none.
+	Last() (events.Position, events.Hash)
+
+	// Suspects returns the streams of the organizations that are closed.
+	Suspects() []events.StreamID
+
+	// Refold replaces all that the projection holds of the stream's organization with
+	// what records say, which are the stream from version 1. It applies the records up to
+	// Position and leaves those above it to Apply. It returns nil when the organization is
+	// open again. On an error, a [*events.ChainError] for example, the organization stays
+	// closed.
+	Refold(ctx context.Context, stream events.StreamID, records iter.Seq2[events.Recorded, error]) error
+
+	// Reset forgets everything. Position is 0 afterwards.
+	Reset(ctx context.Context) error
+}
