@@ -3,6 +3,8 @@ package projection
 import (
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/oatmill/oatmill/events"
 	"github.com/oatmill/oatmill/quota"
 )
@@ -10,7 +12,7 @@ import (
 // Counts is how many tokens every organization has, in which states, and how many
 // more its plan lets it have.
 type Counts struct {
-	feed[*tally, countedToken]
+	model[*orgCounts]
 	plans quota.Plans
 }
 
@@ -26,121 +28,84 @@ type Count struct {
 	Remaining    int    `json:"remaining"`
 }
 
-// tally is one organization in [Counts]. When its tokens expire is kept sorted, but
-// for those that never do or were deactivated, so that a count as of any instant
-// does not look at the tokens.
-type tally struct {
-	stream
-	plan     string
-	total    int
-	inactive int
-	expiries instants
+// orgCounts is one organization in [Counts].
+type orgCounts struct {
+	plan   string
+	tokens map[uuid.UUID]countedToken
 }
 
 type countedToken struct {
-	expiry   instant // where expires
-	expires  bool
 	inactive bool
+	expires  time.Time // zero when it never expires
 }
 
-// NewCounts counts from position 0, against the limits of plans. nil means
+// NewCounts returns counts at position 0, against the limits of plans. nil means
 // [quota.Docker].
 func NewCounts(plans quota.Plans) *Counts {
 	if plans == nil {
 		plans = quota.Docker()
 	}
 	c := &Counts{plans: plans}
-	c.serve(c)
+	c.init(c)
 	return c
 }
 
-func (c *Counts) begin(string) *tally { return new(tally) }
+func (c *Counts) begin(string) *orgCounts {
+	return &orgCounts{tokens: make(map[uuid.UUID]countedToken)}
+}
 
-func (c *Counts) fold(o *tally, d *sight[*tally]) error {
+func (c *Counts) fold(o *orgCounts, d *reading) error {
+	token, found := o.tokens[d.token]
 	switch p := d.payload.(type) {
 	case *events.OrganizationRegistered:
 		o.plan = p.Plan
 	case *events.OrganizationPlanChanged:
 		o.plan = p.Plan
 	case *events.TokenGenerated:
-		return c.generate(o, d, p)
+		if d.expiresErr != nil {
+			return d.expiresErr
+		}
+		if found {
+			return secondToken(d)
+		}
+		o.tokens[d.token] = countedToken{expires: d.expires}
 	case *events.TokenDeactivated:
-		return c.deactivate(o, d)
+		if !found {
+			return noSuchToken(d)
+		}
+		token.inactive = true
+		o.tokens[d.token] = token
 	case *events.TokenDeleted:
-		return c.delete(o, d)
+		if !found {
+			return noSuchToken(d)
+		}
+		delete(o.tokens, d.token)
 	}
 	return nil
 }
 
-func (c *Counts) generate(o *tally, d *sight[*tally], p *events.TokenGenerated) error {
-	if d.expiresErr != nil {
-		return d.expiresErr
-	}
-	token, err := c.add(d)
-	if err != nil {
-		return err
-	}
-	token.expires = p.ExpiresAt != ""
-	if token.expires {
-		token.expiry = instantOf(d.expires)
-		o.expiries.add(token.expiry)
-	}
-	o.total++
-	return nil
-}
-
-func (c *Counts) deactivate(o *tally, d *sight[*tally]) error {
-	token, err := c.find(d)
-	if err != nil || token.inactive {
-		return err
-	}
-	o.unschedule(token)
-	token.inactive = true
-	o.inactive++
-	return nil
-}
-
-func (c *Counts) delete(o *tally, d *sight[*tally]) error {
-	token, err := c.find(d)
-	if err != nil {
-		return err
-	}
-	if token.inactive {
-		o.inactive--
-	} else {
-		o.unschedule(token)
-	}
-	c.remove(d)
-	o.total--
-	return nil
-}
-
-// unschedule forgets when a token that is not inactive would have expired.
-func (o *tally) unschedule(t *countedToken) {
-	if t.expires {
-		o.expiries.remove(t.expiry)
-	}
-}
-
-// Of is the count of an organization's tokens as of an instant. It costs the same
-// whatever the states of the tokens, and for 100,000 of them about a microsecond.
+// Of returns the count of an organization's tokens as of an instant.
 func (c *Counts) Of(organization string, at time.Time) (Count, bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	o, ok := c.organizations[organization]
+	o, ok := c.state(organization)
 	if !ok {
 		return Count{}, false
 	}
 	plan := c.plans[o.plan]
-	expired := o.expiries.until(instantOf(at))
-	return Count{
-		Organization: organization,
-		Plan:         o.plan,
-		Total:        o.total,
-		Active:       o.total - o.inactive - expired,
-		Inactive:     o.inactive,
-		Expired:      expired,
-		Limit:        plan.Tokens,
-		Remaining:    plan.Remaining(o.total),
-	}, true
+	count := Count{
+		Organization: organization, Plan: o.plan, Total: len(o.tokens),
+		Limit: plan.Tokens, Remaining: plan.Remaining(len(o.tokens)),
+	}
+	for _, t := range o.tokens {
+		switch {
+		case t.inactive:
+			count.Inactive++
+		case !t.expires.IsZero() && !at.Before(t.expires):
+			count.Expired++
+		default:
+			count.Active++
+		}
+	}
+	return count, true
 }

@@ -25,7 +25,7 @@ const DefaultDays = 90
 // difference, and a clock that is wrong by years costs one of the days and not all. A
 // deleted token is dropped, as [LastUsed] does.
 type Daily struct {
-	feed[*stream, []Day]
+	model[map[uuid.UUID][]Day]
 	days int
 }
 
@@ -36,36 +36,48 @@ type Day struct {
 	Refused  int64     `json:"refused"`
 }
 
-// NewDaily knows of no use, at position 0, and will remember so many days of each
-// token's use. What is below 1 means [DefaultDays].
+// NewDaily returns a read model at position 0 that remembers so many days of each token's
+// use. Below 1 means [DefaultDays].
 func NewDaily(days int) *Daily {
 	if days < 1 {
 		days = DefaultDays
 	}
 	d := &Daily{days: days}
-	d.serve(d)
+	d.init(d)
 	return d
 }
 
-func (d *Daily) begin(string) *stream { return new(stream) }
+func (d *Daily) begin(string) map[uuid.UUID][]Day { return make(map[uuid.UUID][]Day) }
 
-func (d *Daily) fold(_ *stream, s *sight[*stream]) error {
-	switch s.payload.(type) {
+func (d *Daily) fold(tokens map[uuid.UUID][]Day, r *reading) error { return foldExistence(tokens, r) }
+
+// foldExistence folds which tokens there are into a map that holds something of each.
+func foldExistence[V any](tokens map[uuid.UUID]V, d *reading) error {
+	_, found := tokens[d.token]
+	switch d.payload.(type) {
 	case *events.TokenGenerated:
-		_, err := d.add(s)
-		return err
-	case *events.TokenDeleted:
-		if _, err := d.find(s); err != nil {
-			return err
+		if found {
+			return secondToken(d)
 		}
-		d.remove(s)
+		var none V
+		tokens[d.token] = none
+	case *events.TokenDeleted:
+		if !found {
+			return noSuchToken(d)
+		}
+		delete(tokens, d.token)
 	}
 	return nil
 }
 
-func (d *Daily) use(days *[]Day, use *events.UseView) {
-	d.count(days, &use.Accepted, func(day *Day) *int64 { return &day.Accepted })
-	d.count(days, &use.Refused, func(day *Day) *int64 { return &day.Refused })
+func (d *Daily) use(tokens map[uuid.UUID][]Day, token uuid.UUID, use *events.UseView) {
+	days, found := tokens[token]
+	if !found {
+		return
+	}
+	d.count(&days, &use.Accepted, func(day *Day) *int64 { return &day.Accepted })
+	d.count(&days, &use.Refused, func(day *Day) *int64 { return &day.Refused })
+	tokens[token] = days
 }
 
 // count adds a span to its day, and forgets the oldest day when there is one too many.
@@ -96,11 +108,8 @@ func (d *Daily) Of(organization string, id uuid.UUID, until time.Time, n int) []
 	}
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	days := d.of(organization, id)
-	if days == nil {
-		return all
-	}
-	for _, day := range *days {
+	tokens, _ := d.state(organization)
+	for _, day := range tokens[id] {
 		i, found := slices.BinarySearchFunc(all, day.Date, func(day Day, date time.Time) int { return day.Date.Compare(date) })
 		if found {
 			all[i] = day

@@ -1,8 +1,6 @@
 package projection
 
 import (
-	"math/bits"
-
 	"github.com/google/uuid"
 
 	"github.com/oatmill/oatmill/events"
@@ -26,57 +24,28 @@ import (
 // never were: with the record of 11:05 and without those of 12:00 it was decided
 // on. Entries show the times as they were recorded.
 type History struct {
-	feed[*chronicle, struct{}] // it keeps nothing of tokens beside their entries
+	model[*orgHistory]
 }
 
-// NewHistory is empty, at position 0.
+// NewHistory returns a history at position 0.
 func NewHistory() *History {
 	h := new(History)
-	h.serve(h)
+	h.init(h)
 	return h
 }
 
-// chronicle is one organization in [History]: all records of its stream. Entries
-// are added and never changed, so a query can go on reading them after it let go
-// of the lock.
+// orgHistory is one organization in [History]: all records of its stream. Entries are added
+// and never changed, so that a query can go on reading them after it released the lock.
 //
-// What a record changed is computed when someone asks. To keep it instead would
-// take more memory than the records do, for stories that mostly nobody reads.
-type chronicle struct {
-	stream
+// What a record changed is computed when it is asked for. Keeping it would take more
+// memory than the records do.
+type orgHistory struct {
 	moment  int64 // of the last entry
 	entries entries
 }
 
-// entries are the records of a stream: version v is at v-1. They stand in blocks, each
-// twice as large as the one before, so that they never move: growing copies nothing.
-type entries struct {
-	blocks [][]entry
-	n      int
-}
-
-const firstBlock = 4
-
-// block is where entry i stands.
-func (e *entries) block(i int) (block, at int) {
-	block = bits.Len(uint(i/firstBlock+1)) - 1
-	return block, i - firstBlock*(1<<block-1)
-}
-
-func (e *entries) at(i int) *entry {
-	block, at := e.block(i)
-	return &e.blocks[block][at]
-}
-
-// add is a new last entry, still empty.
-func (e *entries) add() *entry {
-	block, at := e.block(e.n)
-	if at == 0 {
-		e.blocks = append(e.blocks, make([]entry, firstBlock<<block))
-	}
-	e.n++
-	return &e.blocks[block][at]
-}
+// entries are the records of a stream; version v is at v-1.
+type entries []entry
 
 // entry is one record. It keeps the decoded payload, and not the record's data.
 type entry struct {
@@ -92,20 +61,20 @@ type entry struct {
 // note is what a record may say beside.
 type note struct{ reason, correlation string }
 
-func (h *History) begin(string) *chronicle { return new(chronicle) }
+func (h *History) begin(string) *orgHistory { return new(orgHistory) }
 
-func (h *History) fold(c *chronicle, d *sight[*chronicle]) error {
+func (h *History) fold(o *orgHistory, d *reading) error {
 	if d.expiresErr != nil { // so that every query can rely on it
 		return d.expiresErr
 	}
 	at := d.Time.UnixMicro()
-	if c.entries.n == 0 || at > c.moment {
-		c.moment = at
+	if len(o.entries) == 0 || at > o.moment {
+		o.moment = at
 	}
-	e := c.entries.add()
-	e.token, e.payload, e.actor, e.position, e.time, e.moment = d.token, d.payload, d.Actor, d.Position, at, c.moment
+	e := entry{token: d.token, payload: d.payload, actor: d.Actor, position: d.Position, time: at, moment: o.moment}
 	if d.Reason != "" || d.Correlation != "" {
 		e.note = &note{d.Reason, d.Correlation}
 	}
+	o.entries = append(o.entries, e)
 	return nil
 }

@@ -15,9 +15,9 @@ import (
 func (h *History) TokenAt(organization string, id uuid.UUID, at time.Time) (Token, bool) {
 	e := h.entries(organization)
 	past := newPast(organization)
-	for i := range e.until(at) {
-		if e.at(i).token == id {
-			past.learn(e.at(i), events.Version(i+1))
+	for i := range e[:e.until(at)] {
+		if e[i].token == id {
+			past.learn(&e[i], events.Version(i+1))
 		}
 	}
 	if t := past.tokens[id]; t != nil {
@@ -31,8 +31,8 @@ func (h *History) TokenAt(organization string, id uuid.UUID, at time.Time) (Toke
 func (h *History) TokensAt(organization string, at time.Time) []Token {
 	e := h.entries(organization)
 	past := newPast(organization)
-	for i := range e.until(at) {
-		past.learn(e.at(i), events.Version(i+1))
+	for i := range e[:e.until(at)] {
+		past.learn(&e[i], events.Version(i+1))
 	}
 	all := make([]Token, 0, len(past.tokens))
 	for _, id := range past.generated {
@@ -50,8 +50,8 @@ func (h *History) OrganizationAt(name string, at time.Time) (Organization, bool)
 	past := newPast(name)
 	n := e.until(at)
 	for i := range n {
-		if e.at(i).token == (uuid.UUID{}) {
-			past.learn(e.at(i), events.Version(i+1))
+		if e[i].token == (uuid.UUID{}) {
+			past.learn(&e[i], events.Version(i+1))
 		}
 	}
 	past.organization.Owners = slices.Clone(past.organization.Owners)
@@ -98,24 +98,24 @@ func (p *past) learn(e *entry, v events.Version) {
 	}
 }
 
-// entries are the entries of an organization, up to now. More may be added behind
+// entries returns the entries of an organization, up to now. More may be added behind
 // them; they do not change.
 func (h *History) entries(organization string) entries {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	c, ok := h.organizations[organization]
+	o, ok := h.state(organization)
 	if !ok {
-		return entries{}
+		return nil
 	}
-	return c.entries
+	return o.entries
 }
 
-// until is how many entries had happened at an instant.
-func (e *entries) until(at time.Time) int {
-	return sort.Search(e.n, func(i int) bool { return time.UnixMicro(e.at(i).moment).After(at) })
+// until returns how many entries had happened at an instant.
+func (e entries) until(at time.Time) int {
+	return sort.Search(len(e), func(i int) bool { return time.UnixMicro(e[i].moment).After(at) })
 }
 
-// before is how many entries had happened before an instant.
-func (e *entries) before(at time.Time) int {
-	return sort.Search(e.n, func(i int) bool { return !time.UnixMicro(e.at(i).moment).Before(at) })
+// before returns how many entries had happened before an instant.
+func (e entries) before(at time.Time) int {
+	return sort.Search(len(e), func(i int) bool { return !time.UnixMicro(e[i].moment).Before(at) })
 }

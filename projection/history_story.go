@@ -64,8 +64,8 @@ type Change struct {
 // that are deleted. An organization that does not exist has none.
 func (h *History) Organization(name string, s Span) Story {
 	e := h.entries(name)
-	from, to := s.bounds(&e)
-	return s.tell(name, &e, to-from, func(i int) int { return from + i })
+	from, to := s.bounds(e)
+	return s.tell(name, e, to-from, func(i int) int { return from + i })
 }
 
 // Token is the story of one token, also when it is deleted. A token that never
@@ -73,25 +73,25 @@ func (h *History) Organization(name string, s Span) Story {
 func (h *History) Token(organization string, id uuid.UUID, s Span) Story {
 	e := h.entries(organization)
 	var about []int
-	for i, to := s.bounds(&e); i < to; i++ {
-		if e.at(i).token == id && id != (uuid.UUID{}) {
+	for i, to := s.bounds(e); i < to; i++ {
+		if e[i].token == id && id != (uuid.UUID{}) {
 			about = append(about, i)
 		}
 	}
-	return s.tell(organization, &e, len(about), func(i int) int { return about[i] })
+	return s.tell(organization, e, len(about), func(i int) int { return about[i] })
 }
 
 // bounds is the range of entries between Since and Until.
-func (s *Span) bounds(e *entries) (from, to int) {
-	from, to = e.before(s.Since), e.n
+func (s *Span) bounds(e entries) (from, to int) {
+	from, to = e.before(s.Since), len(e)
 	if !s.Until.IsZero() {
 		to = max(from, e.before(s.Until))
 	}
 	return from, to
 }
 
-// tell makes the page of a story of n entries, the i-th of which is e.at(nth(i)).
-func (s *Span) tell(organization string, e *entries, n int, nth func(i int) int) Story {
+// tell makes the page of a story of n entries, the i-th of which is e[nth(i)].
+func (s *Span) tell(organization string, e entries, n int, nth func(i int) int) Story {
 	from, to := cut(n, s.Page, s.PageSize)
 	if s.Descending {
 		from, to = n-to, n-from
@@ -110,19 +110,19 @@ func (s *Span) tell(organization string, e *entries, n int, nth func(i int) int)
 // tell tells the entries at page, which is in order. What each of them changed
 // shows in how things stood before it and after it, and so it goes through
 // everything from the first entry on that concerns the same tokens.
-func (e *entries) tell(organization string, page []int) []Entry {
+func (e entries) tell(organization string, page []int) []Entry {
 	told := make([]Entry, 0, len(page))
 	concerned := make(map[uuid.UUID]bool)
 	for _, i := range page {
-		concerned[e.at(i).token] = true
+		concerned[e[i].token] = true
 	}
 	past := newPast(organization)
 	for i := 0; len(told) < len(page); i++ {
 		switch {
 		case i == page[len(told)]:
-			told = append(told, past.tell(e.at(i), events.Version(i+1)))
-		case concerned[e.at(i).token]:
-			past.learn(e.at(i), events.Version(i+1))
+			told = append(told, past.tell(&e[i], events.Version(i+1)))
+		case concerned[e[i].token]:
+			past.learn(&e[i], events.Version(i+1))
 		}
 	}
 	return told

@@ -1,6 +1,7 @@
 package projection
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -9,7 +10,7 @@ import (
 	"github.com/oatmill/oatmill/events"
 )
 
-// reading is a record and what it says, which is found out once for all read models.
+// reading is a record and what it says, which is decoded once for all read models.
 type reading struct {
 	*events.Recorded
 	kind         kind
@@ -21,6 +22,10 @@ type reading struct {
 	token      uuid.UUID // that it is about; zero when it is about the organization itself
 	expires    time.Time // of a token that is generated; zero when it never expires
 	expiresErr error     // what is wrong with that
+
+	// Of a use.
+	uses []events.UseView
+	used []uuid.UUID // the token of each
 }
 
 type kind uint8
@@ -45,6 +50,8 @@ func read(batch []events.Recorded, room []reading) []reading {
 		switch r.kind, r.organization = kindOf(r.Recorded); r.kind {
 		case decision:
 			r.err = r.decision()
+		case use:
+			r.err = r.readUses()
 		case misplaced:
 			if _, r.err = r.Payload(); r.err == nil {
 				r.err = damaged(r.Recorded, "does not belong in this stream")
@@ -54,7 +61,28 @@ func read(batch []events.Recorded, room []reading) []reading {
 	return room
 }
 
-// kindOf is what a record is, and of which organization.
+// unknownType reports whether a newer library wrote the record. Its reader must stop there,
+// because the record may revoke something.
+func (r *reading) unknownType() bool { return errors.Is(r.err, events.ErrUnknownType) }
+
+// readUses reads the uses and the tokens they are about, all of them or none.
+func (r *reading) readUses() (err error) {
+	if r.uses, err = r.Uses(nil); err != nil {
+		return err
+	}
+	r.used = make([]uuid.UUID, len(r.uses))
+	for i := range r.uses {
+		token := r.uses[i].Token
+		id, err := uuid.ParseBytes(token)
+		if err != nil || !isToken(id, len(token)) {
+			return noToken(r.Recorded, string(token))
+		}
+		r.used[i] = id
+	}
+	return nil
+}
+
+// kindOf returns what a record is, and of which organization.
 func kindOf(r *events.Recorded) (k kind, organization string) {
 	if n := len(organizationPrefix); len(r.Stream) > n && r.Stream[:n] == organizationPrefix {
 		return decision, string(r.Stream[n:])

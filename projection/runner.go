@@ -100,6 +100,10 @@ type Runner struct {
 	running bool
 	failed  error         // what ended the last call
 	moved   chan struct{} // closed when a projection may have moved, or failed
+
+	// Of the call that is running:
+	refolded map[suspect]time.Time      // when an organization was last folded again
+	reported map[events.StreamID]string // the organizations that are closed, and why
 }
 
 // NewRunner is a runner that does nothing yet. It returns an error when the
@@ -112,6 +116,9 @@ func NewRunner(cfg RunnerConfig) (*Runner, error) {
 		spare: make(chan []events.Recorded, batchesInPipeline),
 		nudge: make(chan struct{}, 1),
 		moved: make(chan struct{}),
+
+		refolded: make(map[suspect]time.Time),
+		reported: make(map[events.StreamID]string),
 	}
 	r.heads, _ = cfg.Log.(events.Heads)
 	r.notifier, _ = cfg.Log.(events.Notifier)
@@ -166,9 +173,13 @@ func (cfg RunnerConfig) withDefaults(notified bool) RunnerConfig {
 //
 // When a projection cannot apply a record the error is an [*ApplyError]. After an
 // error of the log, or an ended context, CatchUp can be called again and goes on
-// where it stopped. A log that ends before a projection's position, or before
-// where it says it ends, is [events.ErrDamaged]: it was cut short, or is not the
-// one the projection was folded from.
+// where it stopped.
+//
+// A log that ends before a projection's position, or has another record there, was cut
+// short or is not the one that the projection was folded from. A [Rebuilder] is then reset
+// and folded from the beginning; for any other projection the error is
+// [events.ErrDamaged]. So it is when the log lacks records and no organization's stream
+// shows which: nothing can be trusted then.
 func (r *Runner) CatchUp(ctx context.Context) error {
 	return r.exclusively(func(c *call) error {
 		_, err := c.pass(ctx)

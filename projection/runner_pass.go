@@ -17,6 +17,7 @@ type call struct {
 	began    time.Time
 	records  int64
 	readings []reading
+	missing  []events.MissingError // of the pass
 }
 
 // follow makes one pass after the other.
@@ -67,7 +68,7 @@ func (c *call) idle(ctx context.Context, reached events.Position) {
 	}
 }
 
-// pause sleeps, unless ctx ends or somebody nudges.
+// pause sleeps, unless ctx ends or nudge wakes it.
 func pause(ctx context.Context, d time.Duration, nudge <-chan struct{}) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -86,6 +87,11 @@ func pause(ctx context.Context, d time.Duration, nudge <-chan struct{}) {
 // appending, and nothing would be confirmed.
 func (c *call) pass(ctx context.Context) (events.Position, error) {
 	at := c.cfg.Now()
+	c.missing = nil
+	if err := c.resetForked(ctx); err != nil {
+		from, _ := c.extent()
+		return from, err
+	}
 	from, furthest := c.extent()
 	end, err := c.end(ctx) // after extent: no projection can be ahead of it
 	if err != nil {
@@ -100,6 +106,10 @@ func (c *call) pass(ctx context.Context) (events.Position, error) {
 			return reached, err
 		}
 	}
+	holes := c.refold(ctx)
+	if err := c.unexplained(holes); err != nil {
+		return reached, err
+	}
 	if reached < end && c.heads != nil {
 		return reached, fmt.Errorf("%w: it says that it ends at position %d, and ended at %d", events.ErrDamaged, end, reached)
 	}
@@ -108,6 +118,7 @@ func (c *call) pass(ctx context.Context) (events.Position, error) {
 			p.Confirm(at)
 		}
 	}
+	c.refold(ctx) // a confirmation can show that a record is missing
 	return reached, nil
 }
 
@@ -149,25 +160,18 @@ func (c *call) pump(ctx context.Context, from, end events.Position) (reached eve
 }
 
 // read sends the records after from, up to end, in batches. What it could read
-// before an error is sent, too.
-func (c *call) read(ctx context.Context, from, end events.Position, batches chan<- []events.Recorded) (failed error) {
+// before an error is sent, too. Positions that the log misses are noted and passed over.
+func (c *call) read(ctx context.Context, from, end events.Position, batches chan<- []events.Recorded) error {
 	batch := c.blank()
-	for r, err := range c.cfg.Log.ReadAll(ctx, from) {
-		if err != nil {
-			failed = err
+	var failed error
+	for {
+		var missing *events.MissingError
+		from, batch, failed = c.readFrom(ctx, from, end, batch, batches)
+		if !errors.As(failed, &missing) {
 			break
 		}
-		batch = append(batch, r)
-		decode(&batch[len(batch)-1])
-		if r.Position >= end {
-			break
-		}
-		if len(batch) == c.cfg.BatchSize {
-			if !send(ctx, batches, batch) {
-				return ctx.Err()
-			}
-			batch = c.blank()
-		}
+		c.missing = append(c.missing, *missing)
+		from = missing.Last
 	}
 	if len(batch) > 0 && !send(ctx, batches, batch) {
 		return ctx.Err()
@@ -175,12 +179,34 @@ func (c *call) read(ctx context.Context, from, end events.Position, batches chan
 	return failed
 }
 
-// decode has a decision keep its payload, so that all projections share it. Records of
+// readFrom sends full batches and returns the last one, which is not full, and the position
+// up to which it read.
+func (c *call) readFrom(ctx context.Context, from, end events.Position, batch []events.Recorded, batches chan<- []events.Recorded) (events.Position, []events.Recorded, error) {
+	for r, err := range c.cfg.Log.ReadAll(ctx, from) {
+		if err != nil {
+			return from, batch, err
+		}
+		batch, from = append(batch, r), r.Position
+		prepare(&batch[len(batch)-1])
+		if r.Position >= end {
+			break
+		}
+		if len(batch) == c.cfg.BatchSize {
+			if !send(ctx, batches, batch) {
+				return from, nil, ctx.Err()
+			}
+			batch = c.blank()
+		}
+	}
+	return from, batch, nil
+}
+
+// prepare decodes a decision and computes its hash once for all projections. Records of
 // use are read in place. An error is for the projections to find: not all of them read
 // every record.
-func decode(r *events.Recorded) {
+func prepare(r *events.Recorded) {
 	if strings.HasPrefix(string(r.Stream), organizationPrefix) {
-		_, _ = r.Payload()
+		_ = r.Prepare()
 	}
 }
 

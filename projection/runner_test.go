@@ -132,7 +132,7 @@ func newRunner(t *testing.T, cfg projection.RunnerConfig) *projection.Runner {
 	return r
 }
 
-func records(t *testing.T, l events.Log) (all []events.Recorded) {
+func records(t testing.TB, l events.Log) (all []events.Recorded) {
 	t.Helper()
 	for r, err := range l.ReadAll(context.Background(), 0) {
 		if err != nil {

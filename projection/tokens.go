@@ -1,9 +1,9 @@
 package projection
 
 import (
+	"maps"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -15,160 +15,122 @@ import (
 // they reach, in which state they are. Deleted tokens are gone from it; [History]
 // still has them.
 type Tokens struct {
-	feed[*roster, *listed]
+	model[*orgTokens]
 }
 
-// roster is one organization in [Tokens].
-type roster struct {
-	stream
+// orgTokens is one organization in [Tokens].
+type orgTokens struct {
 	facts  Organization
-	tokens []*listed   // in no order
-	shown  atomic.Bool // somebody may be looking at tokens without the lock
+	tokens map[uuid.UUID]*listed
 }
 
 // listed is a token with its label in lower case, which searching and sorting would
-// otherwise make again and again. Once it was shown it is replaced and never changed,
-// its place aside, so that a query can sort and cut tokens after it let go of the lock.
+// otherwise compute for each comparison. It is replaced and never changed, so that a query
+// can sort tokens after it released the lock.
 type listed struct {
 	Token
 	lower string
-	place int // in the roster
 }
 
-// NewTokens is a list at position 0.
+func newListed(t Token) *listed { return &listed{t, strings.ToLower(t.Label)} }
+
+// NewTokens returns a list at position 0.
 func NewTokens() *Tokens {
 	t := new(Tokens)
-	t.serve(t)
+	t.init(t)
 	return t
 }
 
-func (t *Tokens) begin(name string) *roster { return &roster{facts: Organization{Name: name}} }
+func (t *Tokens) begin(name string) *orgTokens {
+	return &orgTokens{facts: Organization{Name: name}, tokens: make(map[uuid.UUID]*listed)}
+}
 
-func (t *Tokens) fold(o *roster, d *sight[*roster]) error {
+func (t *Tokens) fold(o *orgTokens, d *reading) error {
 	switch p := d.payload.(type) {
 	case *events.TokenGenerated:
-		return t.generate(o, d, p)
+		if d.expiresErr != nil {
+			return d.expiresErr
+		}
+		if o.tokens[d.token] != nil {
+			return secondToken(d)
+		}
+		o.tokens[d.token] = newListed(newToken(o.facts.Name, d.token, d.expires, stampOf(d.Recorded), p))
 	case *events.TokenEdited:
-		return t.edit(o, d, p)
+		return o.change(d, func(t *Token) { t.edit(stampOf(d.Recorded), p) })
 	case *events.TokenDeactivated:
-		return t.deactivate(o, d)
+		return o.change(d, func(t *Token) { t.deactivate(stampOf(d.Recorded)) })
 	case *events.TokenDeleted:
-		return t.delete(o, d)
+		if o.tokens[d.token] == nil {
+			return noSuchToken(d)
+		}
+		delete(o.tokens, d.token)
+	default:
+		o.facts.learn(stampOf(d.Recorded), d.payload)
 	}
-	o.facts.learn(stampOf(d.Recorded), d.payload)
 	return nil
 }
 
-func (t *Tokens) generate(o *roster, d *sight[*roster], p *events.TokenGenerated) error {
-	if d.expiresErr != nil {
-		return d.expiresErr
+// change replaces the token that d is about with a changed copy.
+func (o *orgTokens) change(d *reading, change func(*Token)) error {
+	old := o.tokens[d.token]
+	if old == nil {
+		return noSuchToken(d)
 	}
-	kept, err := t.add(d)
-	if err != nil {
-		return err
-	}
-	*kept = &listed{newToken(o.facts.Name, d.token, d.expires, stampOf(d.Recorded), p), strings.ToLower(p.Label), len(o.tokens)}
-	o.tokens = append(o.tokens, *kept)
+	changed := old.Token
+	change(&changed)
+	o.tokens[d.token] = newListed(changed)
 	return nil
 }
 
-// change is the token that d is about, to be changed.
-func (t *Tokens) change(o *roster, d *sight[*roster]) (*listed, error) {
-	kept, err := t.find(d)
-	if err != nil {
-		return nil, err
-	}
-	if o.shown.Load() {
-		replaced := **kept
-		*kept = &replaced
-		o.tokens[replaced.place] = &replaced
-	}
-	return *kept, nil
-}
-
-func (t *Tokens) edit(o *roster, d *sight[*roster], p *events.TokenEdited) error {
-	token, err := t.change(o, d)
-	if err != nil {
-		return err
-	}
-	token.edit(stampOf(d.Recorded), p)
-	token.lower = strings.ToLower(token.Label)
-	return nil
-}
-
-func (t *Tokens) deactivate(o *roster, d *sight[*roster]) error {
-	token, err := t.change(o, d)
-	if err == nil {
-		token.deactivate(stampOf(d.Recorded))
-	}
-	return err
-}
-
-// delete puts the last token of the roster in the place of the one that goes.
-func (t *Tokens) delete(o *roster, d *sight[*roster]) error {
-	kept, err := t.find(d)
-	if err != nil {
-		return err
-	}
-	place, end := (*kept).place, len(o.tokens)-1
-	o.tokens[place] = o.tokens[end]
-	o.tokens[place].place = place
-	o.tokens[end] = nil
-	o.tokens = o.tokens[:end]
-	t.remove(d)
-	return nil
-}
-
-// Get is a token as of an instant. A deleted token is not found, and neither is
+// Get returns a token as of an instant. A deleted token is not found, and neither is
 // one of another organization.
 func (t *Tokens) Get(organization string, id uuid.UUID, at time.Time) (Token, bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	kept := t.of(organization, id)
-	if kept == nil {
+	o, ok := t.state(organization)
+	if !ok || o.tokens[id] == nil {
 		return Token{}, false
 	}
-	return (*kept).asOf(at), true
+	return o.tokens[id].asOf(at), true
 }
 
-// Organization is what is known about an organization beside its tokens.
+// Organization returns what is known about an organization besides its tokens.
 func (t *Tokens) Organization(name string) (Organization, bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	o, ok := t.organizations[name]
+	o, ok := t.state(name)
 	if !ok {
 		return Organization{}, false
 	}
 	return o.view(), true
 }
 
-// Organizations is every organization, by name.
+// Organizations returns every organization, by name.
 func (t *Tokens) Organizations() []Organization {
 	t.mu.RLock()
 	all := make([]Organization, 0, len(t.organizations))
 	for _, o := range t.organizations {
-		all = append(all, o.view())
+		all = append(all, o.state.view())
 	}
 	t.mu.RUnlock()
 	slices.SortFunc(all, func(a, b Organization) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }
 
-// view is the organization's facts in a copy that the caller may change.
-func (o *roster) view() Organization {
+// view returns the organization's facts in a copy that the caller may change.
+func (o *orgTokens) view() Organization {
 	facts := o.facts
 	facts.Owners = slices.Clone(facts.Owners)
 	return facts
 }
 
-// all is every token of an organization, in no order.
+// all returns every token of an organization, in no order.
 func (t *Tokens) all(organization string) []*listed {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	o, ok := t.organizations[organization]
+	o, ok := t.state(organization)
 	if !ok {
 		return nil
 	}
-	o.shown.Store(true)
-	return slices.Clone(o.tokens)
+	return slices.Collect(maps.Values(o.tokens))
 }
