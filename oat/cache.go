@@ -4,8 +4,6 @@ import (
 	"container/list"
 	"context"
 	"sync"
-
-	"github.com/oatmill/oatmill/events"
 )
 
 // cache keeps the organizations that were last worked on folded in memory. The log
@@ -23,8 +21,6 @@ type entry struct {
 	name  string
 	held  chan struct{} // full while somebody holds the entry
 	state *organization // nil when it must be read from the log
-
-	snapshot events.Version // up to which the newest snapshot reaches
 }
 
 func newCache(size int) *cache {
@@ -71,7 +67,7 @@ func (c *cache) known(name string) *organization {
 func (c *cache) settle(e *entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e.state == nil || e.state.version == 0 {
+	if e.state == nil || e.state.head.Version == 0 {
 		c.drop(c.entries[e.name])
 	}
 	for c.recent.Len() > c.size {

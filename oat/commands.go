@@ -109,7 +109,7 @@ func (c Register) decide(o *organization, plans quota.Plans, hostOwners bool) ([
 	if err := problems.orNil(); err != nil {
 		return nil, err
 	}
-	if o.version > 0 {
+	if o.head.Version > 0 {
 		return nil, ErrExists
 	}
 	return []events.Payload{&events.OrganizationRegistered{Plan: c.Plan, Owners: c.Owners}}, nil

@@ -39,11 +39,19 @@
 // version. If somebody else was quicker, also in another process, it is decided anew.
 // Therefore no interleaving of commands exceeds a limit or edits an inactive token.
 //
-// A service keeps the organizations it worked on last in memory, and where the log has
-// a place for snapshots ([events.Snapshots]) it leaves one of an organization's state
-// every few hundred events, so that a new process need not read a long past. A snapshot
-// is used if the log still holds, unchanged, the record it was made at. It is no proof:
-// who can write to the database can forge one, as they can append events.
+// A service keeps the organizations it worked on last in memory, and reads the stream of
+// any other from the log. Decisions are few, so that this takes milliseconds.
+//
+// # A log that is not what it was
+//
+// Everything here that folds an organization's records checks their hash chain while it
+// folds. If a record does not continue what is known (the log lost its newest records in a
+// failover, or somebody changed it behind the library's back), the verifier closes the
+// organization at once: nothing of it opens until its stream was folded again from the log,
+// which a projection.Runner sees to, and a stream whose chain is broken stays closed, while
+// the other organizations are served. [VerifierStatus] lists what is closed and why, and the
+// service refuses commands on it with [events.ErrDamaged]. A revocation that was
+// acknowledged is therefore never skipped, as long as the log holds it.
 //
 // The time of an event is the clock of the process that wrote it, and no more than
 // that. Order is by version. A clock that is wrong stamps wrong times, and judges

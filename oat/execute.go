@@ -98,11 +98,11 @@ func (s *Service) append(ctx context.Context, by Actor, e *entry, now time.Time,
 		return err
 	}
 	stream := events.OrganizationStream(e.name)
-	records, err := s.appendOnce(ctx, stream, e.state.version, batch)
+	records, err := s.appendOnce(ctx, stream, e.state.head.Version, batch)
 	if err != nil {
 		return fmt.Errorf("record %s: %w", batch[0].Type, err)
 	}
-	if e.state.version > 0 && records[0].Previous != e.state.last.Hash() {
+	if e.state.head.Version > 0 && records[0].Previous != e.state.head.Hash {
 		// The log had lost its end, and others have brought it to the same version again.
 		// It is recorded by now; what comes next is decided on what is there.
 		s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "decided on a state that the log has lost", slog.String("organization", e.name))
@@ -111,7 +111,7 @@ func (s *Service) append(ctx context.Context, by Actor, e *entry, now time.Time,
 	}
 	for i := range records {
 		// In place, so that the verifier finds the payload decoded.
-		if err == nil && records[i].Version > e.state.version {
+		if err == nil && records[i].Version > e.state.head.Version {
 			err = e.state.apply(&records[i])
 		}
 	}
@@ -122,7 +122,6 @@ func (s *Service) append(ctx context.Context, by Actor, e *entry, now time.Time,
 	if s.cfg.Verifier != nil {
 		s.cfg.Verifier.observe(ctx, s.cfg.Log, records)
 	}
-	s.saveSnapshot(ctx, e)
 	return nil
 }
 
@@ -176,7 +175,6 @@ func (s *Service) refresh(ctx context.Context, e *entry) error {
 			}
 			return s.outer.cache.known(e.name)
 		},
-		func() *organization { return s.loadSnapshot(ctx, e) },
 		func() *organization { return newOrganization(e.name) },
 	}
 	for _, from := range begin {
@@ -201,14 +199,14 @@ func (s *Service) refresh(ctx context.Context, e *entry) error {
 // follow folds what the log holds beyond the state, and tells whether the log holds the
 // record that the state ends with.
 func (s *Service) follow(ctx context.Context, state *organization) (sound bool, err error) {
-	sound = state.version == 0
-	for r, err := range s.cfg.Log.ReadStream(ctx, events.OrganizationStream(state.name), max(state.version-1, 0)) {
+	sound = state.head.Version == 0
+	for r, err := range s.cfg.Log.ReadStream(ctx, events.OrganizationStream(state.name), max(state.head.Version-1, 0)) {
 		switch {
 		case err != nil:
 			return false, err
 		case sound:
 			err = state.apply(&r)
-		case r.Version != state.version || r.Hash() != state.last.Hash():
+		case r.Version != state.head.Version || r.Hash() != state.head.Hash:
 			return false, nil
 		}
 		if err != nil {

@@ -20,34 +20,6 @@ func (v *Verifier) tenant(name string) *tenant {
 	return t
 }
 
-// fold takes in one record of an organization's stream, unless it is known already:
-// a record may come from this process's own commands before it comes from the log,
-// and an older one never overwrites a newer. The caller holds v.mu.
-func (v *Verifier) fold(r *events.Recorded) error {
-	t := v.tenant(r.Stream.Name())
-	switch {
-	case r.Version <= t.version:
-		return nil
-	case r.Version != t.version+1:
-		return fmt.Errorf("%w: version %d follows %d", events.ErrDamaged, r.Version, t.version)
-	}
-	payload, err := r.Payload()
-	if err != nil {
-		return err
-	}
-	if err := v.foldPayload(t, payload); err != nil {
-		return fmt.Errorf("%w: %v", events.ErrDamaged, err)
-	}
-	t.version = r.Version
-	v.reopen(t)
-	return nil
-}
-
-// reopen decides anew whether the organization's tokens may open.
-func (v *Verifier) reopen(t *tenant) {
-	t.open.Store(t.version >= t.required && v.cfg.Plans[*t.plan.Load()].HasTokens())
-}
-
 func (v *Verifier) foldPayload(t *tenant, payload events.Payload) error {
 	switch p := payload.(type) {
 	case *events.OrganizationRegistered:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -169,8 +170,9 @@ func TestOtherStreamsAreNotRead(t *testing.T) {
 	}
 }
 
-// Records that cannot be true stop the verifier at the record before them.
-func TestDamagedRecordsStopTheVerifier(t *testing.T) {
+// Records that cannot be true close their organization, and no other. Fails if follow
+// ignores an error of foldRecord.
+func TestDamagedRecordsCloseTheOrganization(t *testing.T) {
 	nowhere := uuid.NewString()
 	for name, damage := range map[string]func(d *desk, token oat.Token) events.Payload{
 		"edit of nothing":         func(*desk, oat.Token) events.Payload { return &events.TokenEdited{Token: nowhere, Resources: many(1)} },
@@ -193,17 +195,25 @@ func TestDamagedRecordsStopTheVerifier(t *testing.T) {
 			d := newDesk(t)
 			d.register("other", quota.Team)
 			token, secret := d.generate()
-			wrong := damage(d, token)
-			before := d.records()
-			d.write(acme, wrong)
+			others := d.generateOther()
+			d.write(acme, damage(d, token))
+			records := d.records()
 			v := d.follower()
-			if err := v.Apply(t.Context(), d.records()); !errors.Is(err, events.ErrDamaged) {
-				t.Errorf("error %v, want a damaged log", err)
-			}
-			if want := before[len(before)-1].Position; v.Position() != want {
+			must(t, v.Apply(t.Context(), records))
+			if want := records[len(records)-1].Position; v.Position() != want {
 				t.Errorf("position %d, want %d", v.Position(), want)
 			}
-			opens(t, v, secret, true)
+			opens(t, v, secret, false)
+			if _, err := v.Verify(t.Context(), oat.Attempt{Organization: "other", Secret: others}); err != nil {
+				t.Errorf("another organization: %v", err)
+			}
+			if closed := v.Status().Closed; len(closed) != 1 || closed[0].Organization != "acme" || !strings.Contains(closed[0].Problem, "organization/acme") {
+				t.Errorf("closed: %+v", closed)
+			}
+			if err := v.Refold(t.Context(), acme, d.Log.ReadStream(t.Context(), acme, 0)); !errors.Is(err, events.ErrDamaged) {
+				t.Errorf("folded again: %v, want a damaged log", err)
+			}
+			opens(t, v, secret, false)
 		})
 	}
 }
@@ -227,20 +237,28 @@ func (d *desk) adopted() events.Payload {
 	return &generated
 }
 
-// A hole in a stream is a damaged log, not something to be skipped.
-func TestHoleStopsTheVerifier(t *testing.T) {
+// generateOther makes a token of organization other and returns its secret.
+func (d *desk) generateOther() oat.Secret {
+	d.t.Helper()
+	_, secret, err := d.Service.Generate(d.t.Context(), alice, oat.Generate{
+		Organization: "other", Label: "ci", Expires: oat.Never(), Resources: []oat.Resource{oat.Public()},
+	})
+	must(d.t, err)
+	return secret
+}
+
+// A hole in a stream closes the organization until its stream was read again.
+func TestHoleClosesTheOrganization(t *testing.T) {
 	d := newDesk(t)
 	token, secret := d.generate()
 	d.deactivate(token.ID)
 	_, late := d.generate()
-	records := slices.Delete(d.records(), 2, 3) // the deactivation
+	all := d.records()
 	v := d.follower()
-	if err := v.Apply(t.Context(), records); !errors.Is(err, events.ErrDamaged) {
-		t.Errorf("error %v, want a damaged log", err)
-	}
-	opens(t, v, secret, true)
+	must(t, v.Apply(t.Context(), slices.Delete(slices.Clone(all), 2, 3))) // without the deactivation
+	opens(t, v, secret, false)
 	opens(t, v, late, false)
-	must(t, v.Apply(t.Context(), d.records()))
+	must(t, v.Refold(t.Context(), acme, d.Log.ReadStream(t.Context(), acme, 0)))
 	opens(t, v, secret, false)
 	opens(t, v, late, true)
 }

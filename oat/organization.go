@@ -15,14 +15,12 @@ import (
 // organization is the state of one organization, folded from its stream. It is all
 // that a command is decided against.
 type organization struct {
-	name    string
-	version events.Version // 0 when the organization is not registered
-	plan    string
-	owners  []string
-	tokens  map[uuid.UUID]*Token // those that are not deleted
-	spent   map[uuid.UUID]bool   // those that are, and were generated once
-
-	last events.Recorded // the record at version, for snapshots
+	name   string
+	head   events.Head // version 0 when the organization is not registered
+	plan   string
+	owners []string
+	tokens map[uuid.UUID]*Token // those that are not deleted
+	spent  map[uuid.UUID]bool   // those that are, and were generated once
 }
 
 // Token is an organization access token as its organization's stream tells it. A
@@ -62,8 +60,8 @@ func (o *organization) clone() *organization {
 // apply folds the next record into the state. After an error the state is of no
 // more use.
 func (o *organization) apply(r *events.Recorded) error {
-	if r.Version != o.version+1 {
-		return fmt.Errorf("%w: %s: version %d follows %d", events.ErrDamaged, r.Stream, r.Version, o.version)
+	if err := o.head.Advance(r); err != nil {
+		return fmt.Errorf("%w: %w", events.ErrDamaged, err)
 	}
 	payload, err := r.Payload()
 	if err != nil {
@@ -72,7 +70,6 @@ func (o *organization) apply(r *events.Recorded) error {
 	if err := o.fold(r, payload); err != nil {
 		return fmt.Errorf("%w: %s version %d: %v", events.ErrDamaged, r.Stream, r.Version, err)
 	}
-	o.version, o.last = r.Version, *r
 	return nil
 }
 

@@ -42,8 +42,8 @@ type Config struct {
 	Now func() time.Time
 	// Rand is where secrets and ids come from. Nil means crypto/rand.
 	Rand io.Reader
-	// Logger hears of what the service worked around: conflicts, snapshots that
-	// could not be used. Nil means silence.
+	// Logger receives warnings about conflicts, and about state that does not agree with
+	// the log. nil discards them.
 	Logger *slog.Logger
 	// CacheSize is how many organizations are kept folded in memory. 0 means
 	// 10,000. One that is not kept is read from the log again.
@@ -253,7 +253,7 @@ func (s *Service) manage(ctx context.Context, by Actor, name string, decide deci
 	}
 	return s.execute(ctx, by, name, func(o *organization, now time.Time) ([]events.Payload, error) {
 		switch {
-		case o.version == 0:
+		case o.head.Version == 0:
 			return nil, ErrOrganizationNotFound
 		case hostAllows:
 		case s.cfg.Owners != nil || !slices.Contains(o.owners, by.User):

@@ -2,6 +2,7 @@ package oat_test
 
 import (
 	"errors"
+	"reflect"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -113,14 +114,14 @@ func TestStatus(t *testing.T) {
 	d.delete(token.ID)
 	records := d.records()
 	v := oat.NewVerifier(oat.VerifierConfig{Now: d.Clock.Now})
-	if got := v.Status(); got != (oat.VerifierStatus{Stale: true}) || v.Position() != 0 {
+	if got := v.Status(); !reflect.DeepEqual(got, oat.VerifierStatus{Stale: true}) || v.Position() != 0 {
 		t.Errorf("new verifier: %+v", got)
 	}
 	d.Clock.Advance(3 * time.Second)
 	must(t, v.Apply(t.Context(), records[:4]))
 	if got, want := v.Status(), (oat.VerifierStatus{
 		Position: records[3].Position, Stale: true, FollowDelay: 3 * time.Second, Credentials: 2, Organizations: 2,
-	}); got != want || v.Position() != want.Position {
+	}); !reflect.DeepEqual(got, want) || v.Position() != want.Position {
 		t.Errorf("status %+v, want %+v", got, want)
 	}
 	d.Clock.Advance(-time.Hour)
@@ -131,7 +132,7 @@ func TestStatus(t *testing.T) {
 		t.Errorf("confirmed at %s, want %s", got.Confirmed, d.Clock.Now())
 	}
 	got.Confirmed = time.Time{}
-	if want := (oat.VerifierStatus{Position: records[4].Position, Credentials: 1, Organizations: 2}); got != want {
+	if want := (oat.VerifierStatus{Position: records[4].Position, Credentials: 1, Organizations: 2}); !reflect.DeepEqual(got, want) {
 		t.Errorf("status %+v, want %+v", got, want)
 	}
 }

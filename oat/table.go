@@ -52,7 +52,7 @@ const minSlots = 16
 func (t *table) init(hash func(*credential) uint64) {
 	slots := make([]slot, minSlots)
 	t.slots.Store(&slots)
-	t.hash = hash
+	t.used, t.live, t.hash = 0, 0, hash
 }
 
 func digestHash(d *events.Hash) uint64 { return binary.LittleEndian.Uint64(d[:8]) }
@@ -111,6 +111,17 @@ func (t *table) find(c *credential) *slot {
 		i = (i + 1) & mask
 	}
 	return &slots[i]
+}
+
+// all returns the credentials in the table.
+func (t *table) all() (all []*credential) {
+	slots := *t.slots.Load()
+	for i := range slots {
+		if c := slots[i].Load(); c != nil && c != tombstone {
+			all = append(all, c)
+		}
+	}
+	return all
 }
 
 // rebuild moves the living credentials to an array in which they take at most half

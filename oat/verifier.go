@@ -3,9 +3,9 @@ package oat
 import (
 	"context"
 	"crypto/sha256"
-	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -84,7 +84,9 @@ type Verifier struct {
 
 	mu       sync.Mutex // for all that follows, and for changing the tables
 	tenants  map[string]*tenant
-	position events.Position
+	closed   map[*tenant]*closure
+	position events.Position // up to which the log was followed
+	last     lastRecord      // the newest one, of the log or of this process's commands
 }
 
 // tenant is what the verifier knows of one organization. It takes one line of a
@@ -93,17 +95,18 @@ type tenant struct {
 	name  string
 	short [16]byte // name, if it fits
 	plan  atomic.Pointer[string]
-	// open is false while no token of the organization opens: its plan has none, or
-	// the verifier knows that it has not caught up with the stream.
+	// open is false while no token of the organization opens: its plan has none, the
+	// verifier knows that it has not caught up with the stream, or the stream does not
+	// continue what the verifier knows.
 	open atomic.Bool
 
 	// Guarded by Verifier.mu:
-	version  events.Version // up to which the stream is folded
-	required events.Version // up to which it must be before anything opens
+	chain    *chain
+	required events.Version // up to which the stream must be folded before anything opens
 }
 
 func newTenant(name string) *tenant {
-	t := &tenant{name: strings.Clone(name)}
+	t := &tenant{name: strings.Clone(name), chain: new(chain)}
 	copy(t.short[:], name)
 	return t
 }
@@ -131,20 +134,22 @@ func NewVerifier(cfg VerifierConfig) *Verifier {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	v := &Verifier{
-		cfg:         cfg,
-		unsupported: make(map[string]bool),
-		clock:       clock{now: cfg.Now},
-		tenants:     make(map[string]*tenant),
-	}
+	v := &Verifier{cfg: cfg, unsupported: make(map[string]bool), clock: clock{now: cfg.Now}}
 	for _, service := range cfg.UnsupportedServices {
 		v.unsupported[strings.ToLower(service)] = true
 	}
+	v.clear()
+	v.clock.set()
+	return v
+}
+
+// clear makes the verifier one that knows nothing and refuses.
+func (v *Verifier) clear() {
 	v.confirmed.Store(neverConfirmed)
 	v.digests.init(func(c *credential) uint64 { return digestHash(&c.digest) })
 	v.tokens.init(func(c *credential) uint64 { return tokenHash(&c.token) })
-	v.clock.set()
-	return v
+	v.tenants, v.closed = make(map[string]*tenant), make(map[*tenant]*closure)
+	v.position, v.last = 0, lastRecord{}
 }
 
 // Verify tells what the attempt opens. The error is [ErrUnsupportedService] for a
@@ -221,7 +226,7 @@ const (
 	causeOrganization = "organization" // the user name is not the token's organization
 	causeInactive     = "inactive"     // the token was deactivated
 	causeExpired      = "expired"      // the token has expired
-	causePlan         = "plan"         // the organization's plan has no tokens, or its stream was not followed
+	causePlan         = "plan"         // the organization's plan has no tokens, or its stream was not followed or is damaged
 )
 
 // refuses is why the credential does not open for the organization at now, "" when it
@@ -279,6 +284,16 @@ type VerifierStatus struct {
 	FollowDelay   time.Duration
 	Credentials   int // tokens it knows
 	Organizations int
+	// Closed are the organizations of which nothing opens, because their records in the log
+	// are not the ones that were appended, by name.
+	Closed []ClosedOrganization
+}
+
+// ClosedOrganization says since when nothing of an organization opens, and why.
+type ClosedOrganization struct {
+	Organization string
+	Problem      string // names the stream and the version
+	Since        time.Time
 }
 
 // Status is for health checks and metrics.
@@ -293,93 +308,9 @@ func (v *Verifier) Status() VerifierStatus {
 	if at := v.confirmed.Load(); at != neverConfirmed {
 		status.Confirmed = time.Unix(0, at)
 	}
+	for t, c := range v.closed {
+		status.Closed = append(status.Closed, ClosedOrganization{Organization: t.name, Problem: c.problem.Error(), Since: c.since})
+	}
+	slices.SortFunc(status.Closed, func(a, b ClosedOrganization) int { return strings.Compare(a.Organization, b.Organization) })
 	return status
-}
-
-// Position is the position up to which the verifier knows the log.
-func (v *Verifier) Position() events.Position {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.position
-}
-
-// Confirm notes that the verifier was fed every record that was committed before at, a
-// reading of VerifierConfig.Now's clock.
-func (v *Verifier) Confirm(at time.Time) {
-	v.clock.set()
-	v.confirmed.Store(at.UnixNano())
-}
-
-// Apply folds the next records of the log. Records at or below [Verifier.Position]
-// are skipped. After an error the verifier has folded every record before the one
-// the error is about; its position tells which.
-func (v *Verifier) Apply(ctx context.Context, batch []events.Recorded) error {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	for i := range batch {
-		r := &batch[i]
-		if r.Position <= v.position {
-			continue
-		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if r.Stream.Kind() == events.KindOrganization {
-			if err := v.fold(r); err != nil {
-				return fmt.Errorf("verifier: position %d in %s: %w", r.Position, r.Stream, err)
-			}
-		}
-		v.position = r.Position
-	}
-	if len(batch) > 0 {
-		v.followDelay.Store(max(0, v.clock.read()-batch[len(batch)-1].Time.UnixNano()))
-	}
-	return nil
-}
-
-// observe takes in records that the service of this process has just appended. If
-// records of others come before them, it reads those from the log; if it cannot, the
-// organization stays shut until Apply has brought them.
-func (v *Verifier) observe(ctx context.Context, log events.Log, records []events.Recorded) {
-	name, last := records[0].Stream.Name(), records[len(records)-1].Version
-	v.mu.Lock()
-	known := v.tenant(name).version
-	v.mu.Unlock()
-	if known+1 < records[0].Version {
-		records = v.missed(ctx, log, name, known)
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	t := v.tenant(name)
-	t.required = max(t.required, last)
-	for i := range records {
-		if err := v.fold(&records[i]); err != nil {
-			v.cfg.Logger.LogAttrs(ctx, slog.LevelError, "organization shut", slog.String("organization", name), slog.Any("cause", err))
-			break
-		}
-	}
-	v.reopen(t)
-}
-
-// missedTimeout is how long a command that is done waits for its verifier to read what
-// others did before it.
-const missedTimeout = 5 * time.Second
-
-// missed is the organization's records after known, as far as they can be read. A
-// verifier that is not up to date reads none: it refuses everyone until it has been fed
-// them, and a command of a process that just started must not wait for a whole stream.
-func (v *Verifier) missed(ctx context.Context, log events.Log, name string, known events.Version) (records []events.Recorded) {
-	if _, fresh := v.fresh(); !fresh {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), missedTimeout)
-	defer cancel()
-	for r, err := range log.ReadStream(ctx, events.OrganizationStream(name), known) {
-		if err != nil {
-			v.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "organization shut until followed", slog.String("organization", name), slog.Any("cause", err))
-			break
-		}
-		records = append(records, r)
-	}
-	return records
 }

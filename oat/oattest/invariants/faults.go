@@ -61,20 +61,11 @@ func troubleOf(ctx context.Context) *trouble {
 // line is a process's way to the log, on which things get lost.
 type line struct {
 	events.Log
-	snapshots events.Snapshots
 
 	cut   atomic.Bool // nothing gets through any more
 	mu    sync.Mutex
 	uses  []mishap // what becomes of the next appends of uses
 	rival func()   // what happens just before the next of them
-}
-
-func newLine(log events.Log, fallback events.Snapshots) *line {
-	l := &line{Log: log, snapshots: fallback}
-	if own, ok := log.(events.Snapshots); ok {
-		l.snapshots = own
-	}
-	return l
 }
 
 // Append passes the batch on, or does what the trouble of the context says.
@@ -169,35 +160,6 @@ func (l *line) ReadStream(ctx context.Context, stream events.StreamID, after eve
 			}
 		}
 	}
-}
-
-// SaveSnapshot is [events.Snapshots.SaveSnapshot].
-func (l *line) SaveSnapshot(ctx context.Context, stream events.StreamID, s events.Snapshot) error {
-	return l.snapshots.SaveSnapshot(ctx, stream, s)
-}
-
-// LoadSnapshot is [events.Snapshots.LoadSnapshot].
-func (l *line) LoadSnapshot(ctx context.Context, stream events.StreamID) (events.Snapshot, error) {
-	return l.snapshots.LoadSnapshot(ctx, stream)
-}
-
-// shelf keeps snapshots for a log that cannot.
-type shelf struct {
-	mu   sync.Mutex
-	kept map[events.StreamID]events.Snapshot
-}
-
-func (s *shelf) SaveSnapshot(_ context.Context, stream events.StreamID, snapshot events.Snapshot) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.kept[stream] = snapshot
-	return nil
-}
-
-func (s *shelf) LoadSnapshot(_ context.Context, stream events.StreamID) (events.Snapshot, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.kept[stream], nil
 }
 
 // drawTrouble draws trouble for one command, in one of n commands.

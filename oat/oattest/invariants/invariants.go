@@ -27,7 +27,7 @@
 //
 // Random commands are given to several services on one log, each with a clock, a
 // verifier and read models of its own, as so many processes would have. Clocks
-// advance and jump back, processes and the log are restarted, snapshots are spoilt,
+// advance and jump back, processes and the log are restarted,
 // appends fail, replies get lost, contexts end in the middle, and another process is
 // quicker at the worst moment.
 //

@@ -1,17 +1,13 @@
 package invariants
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"slices"
 	"time"
 
-	"github.com/oklog/ulid/v2"
 	"pgregory.net/rapid"
 
-	"github.com/oatmill/oatmill/events"
 	"github.com/oatmill/oatmill/oat"
 )
 
@@ -226,87 +222,6 @@ func (s *sequential) loseUses(t *rapid.T) {
 	}
 }
 
-// grow adds to acme's stream so many records that a snapshot is due with the next
-// command: changes of the plan there and back.
-func (w *world) grow(t rapid.TB) {
-	h := w.org(acme)
-	plans := []string{planNone, h.last().plan}
-	batch := make([]events.Envelope, 500)
-	for i := range batch {
-		sum := sha256.Sum256(fmt.Append(nil, "grown", h.version(), i))
-		id := ulid.ULID(sum[:16])
-		data := fmt.Appendf(nil, `{"plan":%q}`, plans[i%2])
-		batch[i] = events.Envelope{ID: id, Type: "organization.plan_changed.v1", Time: oatTime(w), Actor: "host:test", Correlation: seeded, Data: data}
-	}
-	if _, err := w.log.Append(context.Background(), "organization/acme", h.version(), batch...); err != nil {
-		t.Fatalf("grow acme: %v", err)
-	}
-	w.absorb(t)
-}
-
-func oatTime(w *world) time.Time { return w.processes[0].clock.now().UTC().Truncate(time.Microsecond) }
-
-// snapshotTaken demands that the next command on acme leaves a snapshot.
-func (w *world) snapshotTaken(t rapid.TB) events.Snapshot {
-	p := w.processes[0]
-	for _, plan := range []string{planNone, planFour} {
-		w.give(t, p, command{org: acme, by: oat.Actor{Host: "test"}, what: oat.ChangePlan{Organization: acme, Plan: plan}}, new(trouble))
-	}
-	snapshot, err := p.line.LoadSnapshot(context.Background(), "organization/acme")
-	if err != nil || snapshot.Head.Version == 0 {
-		t.Fatalf("there is no snapshot of acme at version %d: %v", w.org(acme).version(), err)
-	}
-	return snapshot
-}
-
-// spoils make something else of a snapshot of acme.
-func (w *world) spoils() []func(*events.Snapshot) {
-	return []func(*events.Snapshot){
-		func(s *events.Snapshot) { s.Head.Version = w.org(acme).version() }, // of another log, as long as this one
-		func(s *events.Snapshot) { s.Head.Version += 1000 },                 // of a log that was longer
-		func(s *events.Snapshot) { s.Head.Hash[3] ^= 1 },
-		func(s *events.Snapshot) { s.Data[len(s.Data)/2] ^= 1 },
-		func(s *events.Snapshot) {
-			s.Data = bytes.Replace(s.Data, []byte(`"active":true`), []byte(`"active":false`), 1)
-		},
-		func(s *events.Snapshot) { s.Data = s.Data[:len(s.Data)/2] },
-		func(s *events.Snapshot) { s.Data = nil },
-		func(s *events.Snapshot) { s.Format = "another.v9" },
-	}
-}
-
-// spoilSnapshot is the action of spoiling a snapshot of acme in some way.
-func (s *sequential) spoilSnapshot(from events.Snapshot) func(*rapid.T) {
-	return func(t *rapid.T) {
-		i := rapid.IntRange(0, len(s.spoils())-1).Draw(t, "spoilt")
-		s.spoil(t, from, s.spoils()[i])
-	}
-}
-
-// spoil puts a spoilt snapshot where the log keeps acme's, and has a process begin that
-// would be misled by it.
-func (s *sequential) spoil(t *rapid.T, snapshot events.Snapshot, spoil func(*events.Snapshot)) {
-	s.describe(t) // so that it is not of the newest state
-	snapshot.Data = bytes.Clone(snapshot.Data)
-	spoil(&snapshot)
-	if err := s.processes[0].line.SaveSnapshot(context.Background(), "organization/acme", snapshot); err != nil {
-		t.Fatalf("SaveSnapshot: %v", err)
-	}
-	s.probe(t)
-}
-
-// describe gives every token of acme that can be edited another description.
-func (s *sequential) describe(t rapid.TB) {
-	for _, h := range s.changeable() {
-		if h.org == acme {
-			description := fmt.Sprintf("of version %d", s.org(acme).version())
-			s.give(t, s.processes[0], command{
-				org: acme, by: oat.Actor{Host: "test"}, what: oat.Edit{Organization: acme, Token: h.id, Description: &description},
-			}, new(trouble))
-		}
-	}
-}
-
 // probe restarts a process and has it say of every token of acme whether it can be
 // edited, by edits that change nothing.
 func (s *sequential) probe(t *rapid.T) {
@@ -316,18 +231,5 @@ func (s *sequential) probe(t *rapid.T) {
 		if _, exists := s.org(acme).last().tokens[id.String()]; exists {
 			s.give(t, p, command{org: acme, by: oat.Actor{Host: "test"}, what: oat.Edit{Organization: acme, Token: id}}, new(trouble))
 		}
-	}
-}
-
-// furnish sees to it that acme has two tokens, one of them inactive.
-func (s *sequential) furnish(t rapid.TB) {
-	p, host := s.processes[0], oat.Actor{Host: "test"}
-	s.give(t, p, command{org: acme, by: host, what: oat.ChangePlan{Organization: acme, Plan: planFour}}, new(trouble))
-	for range 2 {
-		cmd := oat.Generate{Organization: acme, Label: "furnished", Expires: oat.Never(), Resources: repos(acme, 1)}
-		s.give(t, p, command{org: acme, by: host, what: cmd, expiry: expiry{chosen: true}}, new(trouble))
-	}
-	for _, id := range s.tokens(acme)[:1] {
-		s.give(t, p, command{org: acme, by: host, what: oat.Deactivate{Organization: acme, Token: id}}, new(trouble))
 	}
 }

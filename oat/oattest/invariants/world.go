@@ -27,7 +27,6 @@ type world struct {
 	h         Harness
 	log       events.Log // by which the test itself reads
 	handles   []events.Log
-	shelf     *shelf
 	rules     rules
 	recording bool // whether uses are recorded
 	ears      *ears
@@ -144,7 +143,7 @@ func (c *clock) times() int {
 // newWorld is a new log with some processes that are yet to begin. It ends with t.
 func newWorld(tb testing.TB, t *rapid.T, h Harness, processes int) *world {
 	w := &world{
-		tb: tb, h: h, log: h.Open(tb), shelf: &shelf{kept: make(map[events.StreamID]events.Snapshot)}, ears: new(ears),
+		tb: tb, h: h, log: h.Open(tb), ears: new(ears),
 		rules: rules{limits: map[string]int{planNone: 0, planTwo: 2, planFour: 4}},
 		orgs:  make(map[string]*history), calls: make(map[string]*call), latest: make(map[string]events.Version), digests: make(map[string]bool), uses: newUsage(),
 	}
@@ -175,7 +174,7 @@ func (w *world) connect(t rapid.TB) {
 			log = w.h.Second(w.tb, w.log)
 			w.handles = append(w.handles, log)
 		}
-		p.line = newLine(log, w.shelf)
+		p.line = &line{Log: log}
 		p.start(t)
 	}
 }
