@@ -92,6 +92,12 @@ type Envelope struct {
 	Reason string
 	// Data is the payload, one JSON object in valid UTF-8.
 	Data []byte
+
+	// Follows is the hash of the record that the writer decided on, which must be the last
+	// one of the stream. Zero means that only the expected version counts. In a log that lost
+	// its newest records a version can come again with another record. The log compares
+	// Follows of the first envelope of a batch and does not keep it.
+	Follows Hash
 }
 
 // Recorded is what a log gives back: an envelope in its place.
@@ -108,6 +114,15 @@ type Recorded struct {
 	stored  Hash    // the hash that the log keeps with the record; zero when it keeps none
 	hash    Hash    // what Prepare has computed; zero before
 }
+
+// Mark identifies a record of a log by its position and its hash.
+type Mark struct {
+	Position Position
+	Hash     Hash
+}
+
+// Mark returns the mark of the record.
+func (r *Recorded) Mark() Mark { return Mark{r.Position, r.Hash()} }
 
 // SetStored notes the hash that a log keeps next to the record, so that [Head.Advance]
 // finds a record whose content was changed even if no later record follows it. Logs that

@@ -43,7 +43,8 @@ var (
 	ErrBrokenChain = errors.New("broken hash chain")
 )
 
-// ConflictError says at which version a stream was instead of the expected one.
+// ConflictError says at which version a stream was instead of the expected one. It is the
+// expected one where the stream has another record there, see [Envelope.Follows].
 type ConflictError struct {
 	Stream   StreamID
 	Expected Version
@@ -51,6 +52,9 @@ type ConflictError struct {
 }
 
 func (e *ConflictError) Error() string {
+	if e.Expected == e.Actual || e.Expected == Any {
+		return fmt.Sprintf("append to %s: version conflict: version %d is another record than the one decided on", e.Stream, e.Actual)
+	}
 	return fmt.Sprintf("append to %s: version conflict: expected %d, is %d", e.Stream, e.Expected, e.Actual)
 }
 

@@ -17,7 +17,8 @@ type Log interface {
 	//
 	// expected is the version of the stream before the append: 0 when the stream
 	// must not exist, [Any] when it does not matter. A stream at another version is
-	// a [*ConflictError].
+	// a [*ConflictError], and so is one whose last record is not the one that
+	// [Envelope.Follows] of the first envelope names.
 	//
 	// When all IDs of the batch are already in the stream, next to each other and
 	// in this order, Append returns those records, whatever expected says. Any

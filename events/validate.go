@@ -78,6 +78,12 @@ func repeated(batch []Envelope) bool {
 	return len(seen) < len(batch)
 }
 
+// Admits reports whether a batch that was decided on the expected version may be appended
+// behind the head, the last record of the stream.
+func (h Head) Admits(expected Version, batch []Envelope) bool {
+	return (expected == Any || expected == h.Version) && (batch[0].Follows == Hash{} || batch[0].Follows == h.Hash)
+}
+
 // Seal puts a valid batch in its place after head, the stream's last record: it
 // sets stream, versions and the hash chain, and returns the new head. Positions
 // are the log's to set. Logs call it inside whatever makes their append atomic.
@@ -86,6 +92,7 @@ func Seal(stream StreamID, head Head, batch []Envelope) ([]Recorded, Head) {
 	for i := range batch {
 		r := &sealed[i]
 		r.Envelope, r.Stream, r.Version, r.Previous = batch[i], stream, head.Version+1, head.Hash
+		r.Follows = Hash{} // not kept
 		head = Head{Version: r.Version, Hash: r.Hash()}
 	}
 	return sealed, head

@@ -97,22 +97,16 @@ func (s *Service) append(ctx context.Context, by Actor, e *entry, now time.Time,
 	if err != nil {
 		return err
 	}
+	batch[0].Follows = e.state.head.Hash
 	stream := events.OrganizationStream(e.name)
 	records, err := s.appendOnce(ctx, stream, e.state.head.Version, batch)
 	if err != nil {
 		return fmt.Errorf("record %s: %w", batch[0].Type, err)
 	}
-	if e.state.head.Version > 0 && records[0].Previous != e.state.head.Hash {
-		// The log had lost its end, and others have brought it to the same version again.
-		// It is recorded by now; what comes next is decided on what is there.
-		s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "decided on a state that the log has lost", slog.String("organization", e.name))
-		e.state = newOrganization(e.name)
-		_, err = s.follow(ctx, e.state)
-	}
 	for i := range records {
 		// In place, so that the verifier finds the payload decoded.
-		if err == nil && records[i].Version > e.state.head.Version {
-			err = e.state.apply(&records[i])
+		if err = e.state.apply(&records[i]); err != nil {
+			break
 		}
 	}
 	if err != nil {

@@ -200,7 +200,7 @@ func TestTenantIs(t *testing.T) {
 			}
 		}
 	}
-	if size := reflect.TypeFor[tenant]().Size(); size != 64 {
+	if size := reflect.TypeFor[tenant]().Size(); size > 64 {
 		t.Errorf("a tenant takes %d bytes, not one line of the cache", size)
 	}
 }

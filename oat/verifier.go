@@ -85,8 +85,10 @@ type Verifier struct {
 	mu       sync.Mutex // for all that follows, and for changing the tables
 	tenants  map[string]*tenant
 	closed   map[*tenant]*closure
-	position events.Position // up to which the log was followed
-	last     lastRecord      // the newest one, of the log or of this process's commands
+	ahead    map[*tenant]bool // those with records that the log may not have brought yet
+	position events.Position  // up to which the log was followed
+	followed events.Mark      // of the record at position
+	appended events.Mark      // of the newest record of this process's commands
 }
 
 // tenant is what the verifier knows of one organization. It takes one line of a
@@ -101,8 +103,7 @@ type tenant struct {
 	open atomic.Bool
 
 	// Guarded by Verifier.mu:
-	chain    *chain
-	required events.Version // up to which the stream must be folded before anything opens
+	chain *chain
 }
 
 func newTenant(name string) *tenant {
@@ -148,8 +149,8 @@ func (v *Verifier) clear() {
 	v.confirmed.Store(neverConfirmed)
 	v.digests.init(func(c *credential) uint64 { return digestHash(&c.digest) })
 	v.tokens.init(func(c *credential) uint64 { return tokenHash(&c.token) })
-	v.tenants, v.closed = make(map[string]*tenant), make(map[*tenant]*closure)
-	v.position, v.last = 0, lastRecord{}
+	v.tenants, v.closed, v.ahead = make(map[string]*tenant), make(map[*tenant]*closure), make(map[*tenant]bool)
+	v.position, v.followed, v.appended = 0, events.Mark{}, events.Mark{}
 }
 
 // Verify tells what the attempt opens. The error is [ErrUnsupportedService] for a

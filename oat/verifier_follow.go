@@ -15,9 +15,13 @@ import (
 type chain struct {
 	// followed is the last record that came from the log.
 	followed events.Head
-	// ahead are the hashes of the records after it that commands of this process appended.
-	// They are folded already; the log brings them a little later.
-	ahead []events.Hash
+	// ahead are the records after it that commands of this process appended. They are
+	// folded already; the log brings them a little later.
+	ahead []events.Mark
+	// required is a version, at a position of the log, up to which the stream must be folded
+	// before anything opens: a command of this process appended it.
+	required   events.Version
+	requiredAt events.Position
 }
 
 // head returns the last record that is folded.
@@ -26,7 +30,16 @@ func (c *chain) head() events.Head {
 	if n == 0 {
 		return c.followed
 	}
-	return events.Head{Version: c.followed.Version + events.Version(n), Hash: c.ahead[n-1]}
+	return events.Head{Version: c.followed.Version + events.Version(n), Hash: c.ahead[n-1].Hash}
+}
+
+// complete reports whether everything is folded that commands of this process appended.
+func (c *chain) complete() bool { return c.head().Version >= c.required }
+
+// lost reports whether the log was followed up to p without bringing a record that a
+// command of this process appended before p.
+func (c *chain) lost(p events.Position) bool {
+	return len(c.ahead) > 0 && c.ahead[0].Position <= p || !c.complete() && c.requiredAt <= p
 }
 
 // closure says why an organization is closed.
@@ -37,18 +50,6 @@ type closure struct {
 	moved bool
 }
 
-// lastRecord is the newest record that the verifier has seen.
-type lastRecord struct {
-	position events.Position
-	hash     events.Hash
-}
-
-func (l *lastRecord) advance(r *events.Recorded) {
-	if r.Position > l.position {
-		*l = lastRecord{r.Position, r.Hash()}
-	}
-}
-
 // Position returns the position up to which the verifier has followed the log.
 func (v *Verifier) Position() events.Position {
 	v.mu.Lock()
@@ -56,13 +57,18 @@ func (v *Verifier) Position() events.Position {
 	return v.position
 }
 
-// Last returns the position and hash of the newest record that the verifier has seen, be it
-// from the log or from a command of its own process. It implements projection.Rebuilder: a
-// log that does not have this record has lost its end, and the verifier is reset.
-func (v *Verifier) Last() (events.Position, events.Hash) {
+// Last returns the marks of the last record that the verifier followed and of the newest
+// one that a command of its own process appended. It implements projection.Rebuilder: a log
+// that does not have these records has lost its end, and the verifier is reset.
+func (v *Verifier) Last() (last []events.Mark) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.last.position, v.last.hash
+	for _, mark := range []events.Mark{v.followed, v.appended} {
+		if mark.Position > 0 {
+			last = append(last, mark)
+		}
+	}
+	return last
 }
 
 // Confirm notes that the verifier was fed every record that was committed before at, a
@@ -84,7 +90,7 @@ func (v *Verifier) Apply(ctx context.Context, batch []events.Recorded) error {
 	var newest *events.Recorded
 	defer func() {
 		if newest != nil {
-			v.last.advance(newest)
+			v.followed = newest.Mark()
 			v.followDelay.Store(max(0, v.clock.read()-newest.Time.UnixNano()))
 		}
 	}()
@@ -103,6 +109,7 @@ func (v *Verifier) Apply(ctx context.Context, batch []events.Recorded) error {
 		}
 		v.position, newest = r.Position, r
 	}
+	v.closeLost()
 	return nil
 }
 
@@ -120,7 +127,7 @@ func (v *Verifier) follow(r *events.Recorded) error {
 	case err != nil:
 	case len(t.chain.ahead) == 0:
 		err = v.foldRecord(t, r)
-	case t.chain.ahead[0] == head.Hash:
+	case t.chain.ahead[0].Hash == head.Hash:
 		t.chain.ahead = t.chain.ahead[1:]
 	default:
 		err = &events.ChainError{Stream: r.Stream, Version: r.Version, Problem: "is not the record that this process appended"}
@@ -137,6 +144,28 @@ func (v *Verifier) follow(r *events.Recorded) error {
 	}
 	v.reopen(t)
 	return nil
+}
+
+// keepAhead notes a record that is folded before the log brings it.
+func (v *Verifier) keepAhead(t *tenant, r events.Mark) {
+	t.chain.ahead = append(t.chain.ahead, r)
+	v.ahead[t] = true
+}
+
+// closeLost closes the organizations that are ahead of the log by a record which the log
+// did not bring at its position: the log has lost it.
+func (v *Verifier) closeLost() {
+	for t := range v.ahead {
+		switch {
+		case v.closed[t] != nil:
+		case len(t.chain.ahead) == 0 && t.chain.complete():
+			delete(v.ahead, t)
+		case t.chain.lost(v.position):
+			v.closeTenant(t, &events.ChainError{
+				Stream: events.OrganizationStream(t.name), Version: t.chain.followed.Version + 1, Problem: "is not in the log any more",
+			})
+		}
+	}
 }
 
 // foldRecord folds a record that continues the tenant's stream.
@@ -161,14 +190,14 @@ func (v *Verifier) closeTenant(t *tenant, problem error) {
 
 // reopen decides again whether the organization's tokens may open.
 func (v *Verifier) reopen(t *tenant) {
-	t.open.Store(v.closed[t] == nil && t.chain.head().Version >= t.required && v.cfg.Plans[*t.plan.Load()].HasTokens())
+	t.open.Store(v.closed[t] == nil && t.chain.complete() && v.cfg.Plans[*t.plan.Load()].HasTokens())
 }
 
 // observe folds records that the service of this process has just appended. If records of
 // other processes come before them, it reads those from the log; if it cannot, the
 // organization stays closed until Apply has brought them.
 func (v *Verifier) observe(ctx context.Context, log events.Log, records []events.Recorded) {
-	name, last := records[0].Stream.Name(), records[len(records)-1].Version
+	name, last := records[0].Stream.Name(), &records[len(records)-1]
 	v.mu.Lock()
 	known := v.tenant(name).chain.head().Version
 	v.mu.Unlock()
@@ -182,7 +211,7 @@ func (v *Verifier) observe(ctx context.Context, log events.Log, records []events
 
 // adopt folds the records that follow what is known of the organization. It reports that
 // the log was followed beyond a record, so that it cannot be compared, and up to where.
-func (v *Verifier) adopt(name string, required events.Version, records []events.Recorded) (head events.Head, overtaken bool) {
+func (v *Verifier) adopt(name string, last *events.Recorded, records []events.Recorded) (head events.Head, overtaken bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	t := v.tenant(name)
@@ -190,7 +219,13 @@ func (v *Verifier) adopt(name string, required events.Version, records []events.
 		c.moved = true
 		return events.Head{}, false
 	}
-	t.required = max(t.required, required)
+	if last.Position > v.appended.Position {
+		v.appended = last.Mark()
+	}
+	if last.Version > t.chain.required {
+		t.chain.required, t.chain.requiredAt = last.Version, last.Position
+		v.ahead[t] = true
+	}
 	for i := range records {
 		r := &records[i]
 		before, err := v.adoptOne(t, r)
@@ -199,7 +234,6 @@ func (v *Verifier) adopt(name string, required events.Version, records []events.
 			return events.Head{}, false
 		}
 		overtaken = overtaken || before
-		v.last.advance(r)
 	}
 	v.reopen(t)
 	return t.chain.head(), overtaken
@@ -217,13 +251,13 @@ func (v *Verifier) adoptOne(t *tenant, r *events.Recorded) (before bool, err err
 		if err := v.foldRecord(t, r); err != nil {
 			return false, err
 		}
-		c.ahead = append(c.ahead, head.Hash)
+		v.keepAhead(t, events.Mark{Position: r.Position, Hash: head.Hash})
 		return false, nil
 	case r.Version < c.followed.Version:
 		return true, nil
 	case r.Version == c.followed.Version && r.Hash() == c.followed.Hash:
 		return false, nil
-	case r.Version > c.followed.Version && r.Hash() == c.ahead[r.Version-c.followed.Version-1]:
+	case r.Version > c.followed.Version && r.Hash() == c.ahead[r.Version-c.followed.Version-1].Hash:
 		return false, nil
 	}
 	return false, &events.ChainError{Stream: r.Stream, Version: r.Version, Problem: "is another record than the one that was followed"}
@@ -327,7 +361,6 @@ func (v *Verifier) Refold(ctx context.Context, stream events.StreamID, records i
 		return err
 	}
 	delete(v.closed, t)
-	t.required = 0
 	v.reopen(t)
 	return nil
 }
@@ -347,8 +380,7 @@ func (v *Verifier) foldAgain(t *tenant, records []events.Recorded) error {
 		if r.Position <= v.position {
 			t.chain.followed = head
 		} else {
-			t.chain.ahead = append(t.chain.ahead, head.Hash)
-			v.last.advance(r)
+			v.keepAhead(t, events.Mark{Position: r.Position, Hash: head.Hash})
 		}
 	}
 	return nil

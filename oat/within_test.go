@@ -30,7 +30,7 @@ func (tx *transaction) Append(ctx context.Context, stream events.StreamID, expec
 		}
 		head = events.Head{Version: r.Version, Hash: r.Hash()}
 	}
-	if head.Version != expected {
+	if !head.Admits(expected, batch) {
 		return nil, &events.ConflictError{Stream: stream, Expected: expected, Actual: head.Version}
 	}
 	records, _ := events.Seal(stream, head, batch)

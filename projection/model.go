@@ -20,8 +20,7 @@ type model[S any] struct {
 	user   user[S] // nil when the folder does not implement it
 
 	mu            sync.RWMutex
-	position      events.Position
-	hash          events.Hash // of the record at position
+	last          events.Mark // of the last record that was applied
 	organizations map[string]*folded[S]
 	closed        map[string]error // why, by the name of an organization
 }
@@ -54,7 +53,7 @@ func (m *model[S]) init(f folder[S]) {
 }
 
 func (m *model[S]) clear() {
-	m.position, m.hash = 0, events.Hash{}
+	m.last = events.Mark{}
 	m.organizations, m.closed = make(map[string]*folded[S]), make(map[string]error)
 }
 
@@ -62,14 +61,17 @@ func (m *model[S]) clear() {
 func (m *model[S]) Position() events.Position {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.position
+	return m.last.Position
 }
 
 // Last implements [Rebuilder].
-func (m *model[S]) Last() (events.Position, events.Hash) {
+func (m *model[S]) Last() []events.Mark {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.position, m.hash
+	if m.last.Position == 0 {
+		return nil
+	}
+	return []events.Mark{m.last}
 }
 
 // Suspects implements [Rebuilder].
@@ -106,7 +108,7 @@ func (m *model[S]) take(ctx context.Context, batch []reading) error {
 	defer m.mu.Unlock()
 	for i := range batch {
 		r := &batch[i]
-		if r.Position <= m.position {
+		if r.Position <= m.last.Position {
 			continue
 		}
 		err := ctx.Err()
@@ -128,8 +130,8 @@ func (m *model[S]) take(ctx context.Context, batch []reading) error {
 
 // reached notes that every record up to r was applied.
 func (m *model[S]) reached(r *reading) {
-	if r.Position > m.position {
-		m.position, m.hash = r.Position, r.Hash()
+	if r.Position > m.last.Position {
+		m.last = r.Mark()
 	}
 }
 

@@ -22,10 +22,11 @@ import (
 type Rebuilder interface {
 	Projection
 
-	// Last returns the position and the hash of the last record that was applied, or
-	// zero before the first. The Runner compares it with the record that the log has at
-	// that position, and calls Reset when it is another one or none.
-	Last() (events.Position, events.Hash)
+	// Last returns the marks of the newest records that the projection has seen: the last
+	// one that was applied, unless Position is 0, and the newest one that it has from
+	// elsewhere. The Runner compares them with the records that the log has at these
+	// positions, and calls Reset when it has another one or none.
+	Last() []events.Mark
 
 	// Suspects returns the streams of the organizations that are closed.
 	Suspects() []events.StreamID

@@ -20,35 +20,34 @@ type suspect struct {
 	stream     events.StreamID
 }
 
-// resetForked compares the last record of every projection with the one that the log has
-// at its position, and resets the projections that were folded from another history.
+// resetForked compares the last records that projections have seen with the ones that the
+// log has at their positions, and resets the projections that have seen another history.
 func (c *call) resetForked(ctx context.Context) error {
-	known := make(map[events.Position]events.Hash)
+	compared := make(map[events.Mark]bool) // whether the log has the record
 	for _, p := range c.cfg.Projections {
 		r, ok := p.(Rebuilder)
 		if !ok {
 			continue
 		}
-		last, hash := r.Last()
-		if last == 0 {
-			continue
-		}
-		if _, read := known[last]; !read {
-			in, err := c.hashAt(ctx, last)
-			if err != nil {
-				return fmt.Errorf("read the log at position %d: %w", last, err)
+		for _, mark := range r.Last() {
+			if _, done := compared[mark]; !done {
+				hash, err := c.hashAt(ctx, mark.Position)
+				if err != nil {
+					return fmt.Errorf("read the log at position %d: %w", mark.Position, err)
+				}
+				compared[mark] = hash == mark.Hash
 			}
-			known[last] = in
+			if compared[mark] {
+				continue
+			}
+			c.cfg.Logger.ErrorContext(ctx, "the log does not continue what was read of it: reading it again from the beginning",
+				"projection", fmt.Sprintf("%T", p), "position", mark.Position)
+			if err := r.Reset(ctx); err != nil {
+				return fmt.Errorf("reset %T: %w", p, err)
+			}
+			c.wake()
+			break
 		}
-		if known[last] == hash {
-			continue
-		}
-		c.cfg.Logger.ErrorContext(ctx, "the log does not continue what was read of it: reading it again from the beginning",
-			"projection", fmt.Sprintf("%T", p), "position", last)
-		if err := r.Reset(ctx); err != nil {
-			return fmt.Errorf("reset %T: %w", p, err)
-		}
-		c.wake()
 	}
 	return nil
 }

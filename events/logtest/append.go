@@ -60,6 +60,11 @@ func appendCases() []Case {
 			"with an error that is the same for every log, and may then decide anew with the same event IDs.",
 		conflictsAreTraceless,
 	}, {
+		"a batch that follows another record than the last one is a conflict",
+		"A failover loses a record, and another process appends one at the same version. A writer that decided on the lost record " +
+			"appends what was never true, an edit of a token that does not exist for example, and nobody can fold the stream any more.",
+		otherHistoryIsConflict,
+	}, {
 		"expected 0 creates a stream once",
 		"An organization is registered twice, and the second registration replaces the owners. A log in memory that takes 0 for " +
 			"no expectation overwrites the stream without an error.",
@@ -153,6 +158,25 @@ func conflictsAreTraceless(s *subject) {
 	batch := s.batch(2)
 	s.refuses(events.ErrConflict, acme, 2, batch...)
 	s.append(acme, 3, batch...) // the IDs are not used up
+}
+
+func otherHistoryIsConflict(s *subject) {
+	records := s.add(acme, 2)
+	for _, expected := range []events.Version{2, events.Any} {
+		batch := s.batch(2)
+		batch[0].Follows = records[0].Hash() // as if version 2 were another record
+		err := s.refuses(events.ErrConflict, acme, expected, batch...)
+		var conflict *events.ConflictError
+		if !errors.As(err, &conflict) || conflict.Actual != 2 {
+			s.Errorf("the conflict is %v", err)
+		}
+	}
+	batch := s.batch(2)
+	batch[0].Follows = records[1].Hash()
+	records = append(records, s.append(acme, 2, batch...)...)
+	s.holds(records)
+	s.append(acme, 2, batch...) // again, after a lost reply
+	s.holds(records)
 }
 
 func zeroCreatesOnce(s *subject) {

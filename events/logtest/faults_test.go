@@ -169,6 +169,16 @@ func conflictFaults() []fault {
 			return p.append()
 		}),
 	}, {
+		name:     "only versions are compared",
+		caughtBy: []string{"a batch that follows another record than the last one is a conflict"},
+		plant: appending(func(p proposed) ([]events.Recorded, error) {
+			p.batch = slices.Clone(p.batch)
+			for i := range p.batch {
+				p.batch[i].Follows = events.Hash{}
+			}
+			return p.append()
+		}),
+	}, {
 		name:     "a conflict is an error of the driver",
 		caughtBy: []string{"a wrong expected version is a conflict that leaves no trace"},
 		plant: appending(func(p proposed) ([]events.Recorded, error) {

@@ -89,7 +89,7 @@ func (l *Log) Append(ctx context.Context, id events.StreamID, expected events.Ve
 	if s := l.streams[id]; s != nil {
 		head = s.head
 	}
-	if expected != events.Any && expected != head.Version {
+	if !head.Admits(expected, batch) {
 		return nil, &events.ConflictError{Stream: id, Expected: expected, Actual: head.Version}
 	}
 	return l.commit(id, head, batch), nil

@@ -88,6 +88,7 @@ func Run(t *testing.T, h Harness) {
 	t.Run("I5 verification", func(t *testing.T) { verification(t, h) })
 	t.Run("I6 secrets", func(t *testing.T) { secrets(t, h) })
 	t.Run("I7 acknowledged", func(t *testing.T) { acknowledged(t, h) })
+	t.Run("I7 lost end", func(t *testing.T) { lostEnd(t, h) })
 }
 
 // check runs a property as often as rapid is told to, times percent over 100. The
