@@ -3,7 +3,6 @@ package oat_test
 import (
 	"context"
 	"errors"
-	"io"
 	"iter"
 	"log/slog"
 	"sync"
@@ -76,7 +75,7 @@ func newProcess(t *testing.T, log events.Log) *process {
 	service, err := oat.New(oat.Config{Log: log, Verifier: verifier})
 	must(t, err)
 	runner, err := projection.NewRunner(projection.RunnerConfig{
-		Log: log, Projections: []projection.Projection{verifier}, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Log: log, Projections: []projection.Projection{verifier}, Logger: slog.New(slog.DiscardHandler),
 	})
 	must(t, err)
 	p := &process{t, service, verifier, runner}
@@ -153,6 +152,103 @@ func TestForkIsFoundByFollowing(t *testing.T) {
 		p.stays(secretY, false)
 		p.stays(secretZ, true)
 	}
+}
+
+// A revocation is not skipped whatever the verifier had seen at its version: the record of a
+// command that the log did not bring yet, one that it brought, or several. Fails if adoptOne
+// does not compare with ahead, with followed, or if observe does not call check.
+func TestRevocationAtAVersionThatWasSeen(t *testing.T) {
+	for _, lost := range []int{1, 2, 3} {
+		for _, follows := range []bool{false, true} {
+			log := &failover{log: memlog.New()}
+			p := newProcess(t, log)
+			must(t, p.service.Register(t.Context(), alice, oat.Register{Organization: "acme", Plan: quota.Team, Owners: []string{"alice"}}))
+			x, secret := p.generate()
+			end := len(records(t, log))
+			for range lost {
+				p.generate()
+			}
+			if follows {
+				p.catchUp()
+			}
+			log.to(t, end)
+			p.deactivate(x)
+			opens(t, p.verifier, secret, false)
+			p.stays(secret, false)
+		}
+	}
+}
+
+// A process forgets what it followed and the log lost, also after a command of its own that
+// the log has. Fails if Last leaves out the record that was followed.
+func TestForkBehindAnOwnCommand(t *testing.T) {
+	log := &failover{log: memlog.New()}
+	p := newProcess(t, log)
+	for _, name := range []string{"acme", "globex"} {
+		must(t, p.service.Register(t.Context(), alice, oat.Register{Organization: name, Plan: quota.Team, Owners: []string{"alice"}}))
+	}
+	end := len(records(t, log))
+	_, lost := p.generate()
+	p.catchUp()
+	log.to(t, end)
+	add := oat.AddOwner{Organization: "globex", Owner: "bob"}
+	must(t, newProcess(t, log).service.AddOwner(t.Context(), alice, add))
+	add.Owner = "carol"
+	must(t, p.service.AddOwner(t.Context(), alice, add))
+	p.stays(lost, false)
+}
+
+// An organization is closed when the log brings another record than the one that this
+// process appended, or none until behind its position. Fails if follow does not compare with
+// ahead, or if Apply does not call closeLost.
+func TestOwnRecordThatTheLogDoesNotBring(t *testing.T) {
+	for name, instead := range map[string]events.StreamID{"another": acme, "none": "organization/other"} {
+		d := newDesk(t)
+		_, secret := d.generate()
+		d.follow()
+		d.generate()
+		end := d.records()[len(d.records())-1].Position
+		var head events.Head
+		if instead == acme {
+			known := d.records()[len(d.records())-2]
+			head = events.Head{Version: known.Version, Hash: known.Hash()}
+		}
+		envelope, err := events.NewEnvelope([16]byte{1}, d.Clock.Now(), "host:other", &events.OrganizationPlanChanged{Plan: quota.Business})
+		must(t, err)
+		theirs, _ := events.Seal(instead, head, []events.Envelope{envelope})
+		theirs[0].Position = end
+		must(t, d.Verifier.Apply(t.Context(), theirs))
+		if closed := d.Verifier.Suspects(); len(closed) != 1 || closed[0] != acme {
+			t.Errorf("%s: closed are %v", name, closed)
+		}
+		d.opens(secret, false)
+	}
+}
+
+// A verifier that could not fold the record of a command waits for it no longer than the
+// log reaches its position. Fails if lost does not look at requiredAt: the organization then
+// stays closed until somebody appends to it.
+func TestCommandThatTheLogLostBeforeItWasFolded(t *testing.T) {
+	log := &failover{log: memlog.New()}
+	first := newProcess(t, log)
+	for _, name := range []string{"acme", "globex"} {
+		must(t, first.service.Register(t.Context(), alice, oat.Register{Organization: name, Plan: quota.Team, Owners: []string{"alice"}}))
+	}
+	_, secret := first.generate()
+	end := len(records(t, log))
+
+	verifier := oat.NewVerifier(oat.VerifierConfig{}) // knows nothing yet
+	service, err := oat.New(oat.Config{Log: log, Verifier: verifier})
+	must(t, err)
+	must(t, service.AddOwner(t.Context(), alice, oat.AddOwner{Organization: "acme", Owner: "bob"}))
+	log.to(t, end)
+	for _, owner := range []string{"carol", "dave"} {
+		must(t, service.AddOwner(t.Context(), alice, oat.AddOwner{Organization: "globex", Owner: owner}))
+	}
+	runner, err := projection.NewRunner(projection.RunnerConfig{Log: log, Projections: []projection.Projection{verifier}, Logger: slog.New(slog.DiscardHandler)})
+	must(t, err)
+	must(t, runner.CatchUp(t.Context()))
+	opens(t, verifier, secret, true)
 }
 
 // A verifier whose log ends before what it has seen refuses everyone until it was read
