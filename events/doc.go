@@ -49,6 +49,24 @@
 //
 // Logs never retry a decision. The writer, who knows what it decided, does.
 //
+// # Errors
+//
+// All logs report the same conditions with the same values, so that a host that moves
+// to another log changes no error handling. The error of the database or the operating
+// system is wrapped as well. What the caller can do:
+//
+//   - [ErrConflict], [ErrDuplicate], [ErrInvalid]: the call itself was wrong.
+//   - [ErrUnknownOutcome]: append the same envelopes again. It may come together with
+//     one of the following; test for it first.
+//   - [ErrFull], [ErrBusy], [ErrReadOnly], [ErrDenied], [ErrUnavailable]: the storage
+//     cannot carry out the call now. Nothing was appended; the same call can succeed
+//     later. An HTTP server answers 503.
+//   - [ErrDamaged], [ErrNewer]: an operator has to look at the log. Retrying does not
+//     help.
+//   - [ErrClosed]: the process closed the log itself.
+//
+// An error that is only about the caller's context is that context's error.
+//
 // # The hash chain
 //
 // [Recorded.Previous] is the [Recorded.Hash] of the record before it in the same

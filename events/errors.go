@@ -34,6 +34,33 @@ var (
 	// file or the record.
 	ErrDamaged = errors.New("damaged log")
 
+	// ErrFull means that the storage of the log, or the part of it that the log may
+	// use, has no space left. Nothing was appended. The log continues by itself when
+	// there is space again.
+	ErrFull = errors.New("no space left")
+
+	// ErrBusy means that another process held a lock for longer than the log waits
+	// for one. Nothing was appended.
+	ErrBusy = errors.New("locked by another process")
+
+	// ErrReadOnly means that the storage accepts no writes: the file, its folder or
+	// its file system is read-only, or the server is a standby. Nothing was appended.
+	ErrReadOnly = errors.New("read-only")
+
+	// ErrDenied means that the storage refused access: the credentials are wrong, or
+	// the user of the log lacks a right. Nothing was appended.
+	ErrDenied = errors.New("access denied")
+
+	// ErrUnavailable means that the storage cannot be reached, did not answer in
+	// time or failed to read. Nothing was appended, unless the error is an
+	// ErrUnknownOutcome as well.
+	ErrUnavailable = errors.New("log unavailable")
+
+	// ErrNewer means that a newer version of this library wrote the log or its
+	// layout. It matches ErrDamaged as well, so that a caller that only tests for
+	// ErrDamaged stops.
+	ErrNewer = fmt.Errorf("%w: written by a newer version of this library", ErrDamaged)
+
 	// ErrUnknownType means that this library does not know the type of an event.
 	// It comes as an [*UnknownTypeError].
 	ErrUnknownType = errors.New("unknown event type")

@@ -347,7 +347,7 @@ func testViewRefusesForeign(t *testing.T, h viewHost) {
 	}{
 		{"a table of the host's", true, "CREATE TABLE %[1]stokens (id INTEGER)", events.ErrDamaged, "tokens"},
 		{"a state of the host's", true, "CREATE TABLE %[1]sstate (state TEXT)", events.ErrDamaged, "state"},
-		{"a newer layout", false, "UPDATE %[1]sstate SET layout = 99", sqlview.ErrNewer, "layout 99"},
+		{"a newer layout", false, "UPDATE %[1]sstate SET layout = 99", events.ErrNewer, "layout 99"},
 		{"a layout that never was", false, "UPDATE %[1]sstate SET layout = 0", events.ErrDamaged, "layout 0"},
 		{"no state", false, "DELETE FROM %[1]sstate", events.ErrDamaged, "state"},
 		{"a table is gone", false, "DROP TABLE %[1]sresources", events.ErrDamaged, "resources"},

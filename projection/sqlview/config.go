@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 
-	"github.com/oatmill/oatmill/events"
 	"github.com/oatmill/oatmill/quota"
 )
 
@@ -43,15 +42,8 @@ type Config struct {
 	Plans quota.Plans
 }
 
-// Errors that callers branch on, beside those of package events.
-var (
-	// ErrNewer means that a newer version of this library laid the tables out. It is also
-	// an [events.ErrDamaged], so that whoever does not know it stops as well.
-	ErrNewer = fmt.Errorf("%w: laid out by a newer version of this library", events.ErrDamaged)
-
-	// ErrSuperseded means that another rebuild of the same view began and took over.
-	ErrSuperseded = errors.New("another rebuild took over")
-)
+// ErrSuperseded means that another rebuild of the same view began and took over.
+var ErrSuperseded = errors.New("another rebuild took over")
 
 func (cfg Config) withDefaults() Config {
 	if cfg.Prefix == "" {

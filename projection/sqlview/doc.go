@@ -131,7 +131,7 @@
 // keys that refer to them only get in the way.
 //
 // [Open] makes tables and views, all of them or none, and brings those of older versions up to date;
-// it needs the right to create them. Tables of a newer version are [ErrNewer], and are left alone.
+// it needs the right to create them. Tables of a newer version are [events.ErrNewer], and are left alone.
 // A role that leads the view, or rebuilds it, owns the tables; one that may only read them, in PostgreSQL
 // on a standby too, can open the view and ask it.
 //

@@ -17,7 +17,7 @@ import (
 // is needed. Several processes may do so at the same time.
 //
 // Tables of these names that are not as this library makes them are [events.ErrDamaged], and
-// those of a newer version [ErrNewer]; nothing is changed then.
+// those of a newer version [events.ErrNewer]; nothing is changed then.
 //
 // The db stays the host's. A view has nothing to close.
 func Open(ctx context.Context, db *sql.DB, cfg Config) (*View, error) {
@@ -129,7 +129,7 @@ func (v *View) found(ctx context.Context, q querier) (version int, position even
 func (v *View) knows(version int) error {
 	switch {
 	case version > layout:
-		return fmt.Errorf("%w: %s has layout %d, this one knows up to %d", ErrNewer, v.t(state), version, layout)
+		return fmt.Errorf("%w: %s has layout %d, this one knows up to %d", events.ErrNewer, v.t(state), version, layout)
 	case version < 1:
 		return fmt.Errorf("%w: %s: layout %d never existed", events.ErrDamaged, v.t(state), version)
 	}

@@ -14,7 +14,7 @@ import (
 // out of memory, reads the IDs of the whole stream first.
 //
 // A context that ends after the message was sent makes the outcome unknown, unless the
-// answer is there already. [ErrUnavailable], [ErrFull] and [ErrForbidden] have left
+// answer is there already. [events.ErrUnavailable], [events.ErrFull] and [events.ErrDenied] have left
 // nothing behind.
 func (l *Log) Append(ctx context.Context, stream events.StreamID, expected events.Version, batch ...events.Envelope) ([]events.Recorded, error) {
 	if err := events.Validate(stream, expected, batch); err != nil {

@@ -30,7 +30,7 @@
 // While a stream has no leader, which takes 4 to 10 seconds after its leader was lost, and
 // for as long as a majority of its nodes is away, calls wait: until their context ends,
 // and at most for Config.Timeout. Then nothing was appended, which is
-// [ErrUnavailable], or a message was sent and nothing more was heard of it, which is
+// [events.ErrUnavailable], or a message was sent and nothing more was heard of it, which is
 // [events.ErrUnknownOutcome]; appending the same events again tells. Before an append ends
 // like that, the log has tried to find out by itself, by reading the stream and by sending
 // the same message again. That is safe, because each message says which one it must

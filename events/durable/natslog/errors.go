@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -13,28 +14,9 @@ import (
 	"github.com/oatmill/oatmill/events"
 )
 
-// Errors that callers branch on, beside those of package events.
-var (
-	// ErrUnavailable means that no server, or no leader of the stream, answered in time.
-	// Nothing was appended.
-	ErrUnavailable = errors.New("the stream cannot be reached")
-
-	// ErrFull means that the server, the account or the stream has no space left.
-	// Nothing was appended. The log goes on by itself when there is space again.
-	ErrFull = errors.New("no space left in JetStream")
-
-	// ErrSettings means that a stream of this name is there and not set up so that it
-	// can be a log. It comes with the settings that are wrong.
-	ErrSettings = errors.New("stream has other settings than a log needs")
-
-	// ErrForbidden means that the user of the connection lacks a right. Nothing was
-	// appended.
-	ErrForbidden = errors.New("missing rights")
-
-	// ErrNewer means that a newer version of this library wrote the stream. It is also
-	// an [events.ErrDamaged], so that whoever does not know it stops as well.
-	ErrNewer = fmt.Errorf("%w: written by a newer version of this library", events.ErrDamaged)
-)
+// ErrSettings means that a stream of this name exists and is not set up as a log needs
+// it. The error names the settings that are wrong.
+var ErrSettings = errors.New("stream has other settings than a log needs")
 
 // What can come of a request, for the code that repeats requests.
 var (
@@ -71,23 +53,52 @@ const (
 // the only place that knows what JetStream's codes say about a message that was
 // published.
 func refusal(err *jetstream.APIError) error {
+	if noSpace(err) {
+		return fmt.Errorf("%w: %w", events.ErrFull, err)
+	}
 	switch err.ErrorCode {
 	case codeWrongSequence:
 		return errOutdated
 	case codeOvertaken, codeInProcess, codeNoCluster, codeNotLeader:
 		return fmt.Errorf("%w: %w", errAgain, err)
-	case codeAccountFull, codeNoResources, codeMemoryFull, codeStorageFull:
-		return fmt.Errorf("%w: %w", ErrFull, err)
-	case codeStoreFailed:
-		// A leader that cannot store what its followers may have.
-		if strings.Contains(err.Description, "maximum") {
-			return fmt.Errorf("%w: %w", ErrFull, err)
-		}
-		return fmt.Errorf("%w: %w", errUnsure, err)
-	case codeTooLarge, codeOtherStream, codeSealed, codeNoAccount, codeNotEnabled, codeNoStream, codeHeaderLarge:
+	case codeSealed:
+		return fmt.Errorf("%w: %w", events.ErrReadOnly, err)
+	case codeNoAccount, codeNotEnabled:
+		return fmt.Errorf("%w: %w", events.ErrUnavailable, err)
+	case codeTooLarge, codeOtherStream, codeNoStream, codeHeaderLarge:
 		return err
 	}
 	return fmt.Errorf("%w: %w", errUnsure, err)
+}
+
+// noSpace reports whether the server, the account or the stream has no space left.
+func noSpace(err *jetstream.APIError) bool {
+	switch err.ErrorCode {
+	case codeAccountFull, codeNoResources, codeMemoryFull, codeStorageFull:
+		return true
+	case codeStoreFailed:
+		// Without this text, the leader could not store what its followers may have stored.
+		return strings.Contains(err.Description, "maximum")
+	}
+	return false
+}
+
+// refusedConnection returns the error of a connection that could not be made with its
+// meaning for the caller.
+func refusedConnection(err error) error {
+	if err == nil {
+		return nil
+	}
+	for _, denied := range []error{nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired} {
+		if errors.Is(err, denied) {
+			return fmt.Errorf("%w: %w", events.ErrDenied, err)
+		}
+	}
+	var network net.Error
+	if errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout) || errors.As(err, &network) {
+		return fmt.Errorf("%w: %w", events.ErrUnavailable, err)
+	}
+	return err // a bad address or option
 }
 
 // unsent tells of an error of the client whether the message certainly never reached
@@ -115,7 +126,7 @@ func (l *Log) forbidden(subject string, before error) error {
 	if !strings.Contains(err.Error(), `"`+subject+`"`) {
 		return nil
 	}
-	return fmt.Errorf("%w: %w", ErrForbidden, err)
+	return fmt.Errorf("%w: %w", events.ErrDenied, err)
 }
 
 // retry makes do until it succeeds or fails with an error that waiting does not mend.
@@ -148,10 +159,10 @@ func pause(ctx context.Context, d time.Duration) error {
 // ending is why ctx, which is one of [Log.until], ended, with what was wrong last.
 func (l *Log) ending(ctx context.Context, last error) error {
 	switch cause := context.Cause(ctx); {
-	case errors.Is(last, ErrUnavailable): // says it all already
+	case errors.Is(last, events.ErrUnavailable): // says it all already
 		return last
 	case errors.Is(cause, errLate):
-		return fmt.Errorf("%w: %w after %v: %w", ErrUnavailable, errLate, l.cfg.Timeout, last)
+		return fmt.Errorf("%w: %w after %v: %w", events.ErrUnavailable, errLate, l.cfg.Timeout, last)
 	case errors.Is(cause, events.ErrClosed):
 		return events.ErrClosed
 	default:

@@ -38,7 +38,7 @@ func refuses(t *testing.T, url string, cfg natslog.Config, target error, names .
 }
 
 func TestWrongAddressIsNamed(t *testing.T) {
-	refuses(t, "nats://user:secret@127.0.0.1:1", natslog.Config{}, nil, "127.0.0.1:1")
+	refuses(t, "nats://user:secret@127.0.0.1:1", natslog.Config{}, events.ErrUnavailable, "127.0.0.1:1")
 	if _, err := natslog.Open(t.Context(), "nats://user:secret@127.0.0.1:1", natslog.Config{}); err == nil || strings.Contains(err.Error(), "secret") {
 		t.Errorf("%v, which should not have the password", err)
 	}
@@ -62,9 +62,10 @@ func TestMissingRightsAreNamed(t *testing.T) {
 	cfg := s.config(t)
 	cfg.RequestTimeout = 300 * time.Millisecond
 	openAt(t, as("all"), cfg)
-	refuses(t, as("none"), cfg, nil, "log1", "JetStream not enabled")
-	refuses(t, as("reader"), cfg, natslog.ErrForbidden, "log1.log.")
-	refuses(t, as("stranger"), cfg, natslog.ErrForbidden, "STREAM.INFO")
+	refuses(t, as("none"), cfg, events.ErrUnavailable, "log1", "JetStream not enabled")
+	refuses(t, strings.Replace(s.URL(), "nats://", "nats://all:wrong@", 1), cfg, events.ErrDenied, "Authorization")
+	refuses(t, as("reader"), cfg, events.ErrDenied, "log1.log.")
+	refuses(t, as("stranger"), cfg, events.ErrDenied, "STREAM.INFO")
 }
 
 func TestSmallPayloadIsNamed(t *testing.T) {
@@ -117,7 +118,7 @@ func TestForeignMessagesAreNamed(t *testing.T) {
 		{nil, events.ErrDamaged},
 		{nats.Header{"Oatmill-Batch": {"1 nonsense"}}, events.ErrDamaged},
 		{nats.Header{"Oatmill-Batch": {"1 2 " + events.Hash{}.String()}, "Nats-Msg-Id": {"01ARZ3NDEKTSV4RRFFQ69G5FAV"}}, events.ErrDamaged},
-		{nats.Header{"Oatmill-Batch": {"2 whatever"}}, natslog.ErrNewer},
+		{nats.Header{"Oatmill-Batch": {"2 whatever"}}, events.ErrNewer},
 	} {
 		cfg := s.config(t)
 		log := s.open(t, cfg)
@@ -169,8 +170,8 @@ func TestFullStoreIsCertain(t *testing.T) {
 			last = append(last, records...)
 			continue
 		}
-		if !errors.Is(err, natslog.ErrFull) || errors.Is(err, events.ErrUnknownOutcome) {
-			t.Fatalf("%v, want %v", err, natslog.ErrFull)
+		if !errors.Is(err, events.ErrFull) || errors.Is(err, events.ErrUnknownOutcome) {
+			t.Fatalf("%v, want %v", err, events.ErrFull)
 		}
 		same(t, collect(t, log.ReadAll(t.Context(), 0)), last)
 		t.Log(err)

@@ -46,7 +46,7 @@ func TestLinearizableWhileLeadersAreKilled(t *testing.T) {
 	})
 	for killed := done(&killing); ; {
 		linear.Check(t, linear.Config{Clients: 6, Calls: 60, Streams: 2, Retry: func(err error) bool {
-			return errors.Is(err, natslog.ErrUnavailable)
+			return errors.Is(err, events.ErrUnavailable)
 		}}, first, second)
 		select {
 		case <-killed:
@@ -206,7 +206,7 @@ func TestAcknowledgedSurvivesLeaders(t *testing.T) {
 // is behind them, and must not take an append.
 func (w *load) confirmsNothing(t *testing.T, log *natslog.Log) {
 	t.Helper()
-	if _, err := log.Append(t.Context(), "usage/lonely", events.Any, envelope()); !errors.Is(err, events.ErrUnknownOutcome) && !errors.Is(err, natslog.ErrUnavailable) {
+	if _, err := log.Append(t.Context(), "usage/lonely", events.Any, envelope()); !errors.Is(err, events.ErrUnknownOutcome) && !errors.Is(err, events.ErrUnavailable) {
 		t.Errorf("an append to a node that is cut off: %v", err)
 	}
 	ctx := within(t, time.Minute)
@@ -261,8 +261,8 @@ func TestStoppedServerEndsCallsWithTheirContext(t *testing.T) {
 	s.Kill(0)
 	refused := envelope()
 	for range 3 {
-		if _, err := log.Append(t.Context(), acme, 1, refused); !errors.Is(err, natslog.ErrUnavailable) {
-			t.Errorf("Append: %v, want %v", err, natslog.ErrUnavailable)
+		if _, err := log.Append(t.Context(), acme, 1, refused); !errors.Is(err, events.ErrUnavailable) {
+			t.Errorf("Append: %v, want %v", err, events.ErrUnavailable)
 		} else {
 			t.Log(err)
 		}
@@ -289,7 +289,7 @@ func TestStoppedServerEndsCallsWithTheirContext(t *testing.T) {
 			want = append(want, records...)
 			break
 		}
-		if !errors.Is(err, natslog.ErrUnavailable) && !errors.Is(err, events.ErrUnknownOutcome) {
+		if !errors.Is(err, events.ErrUnavailable) && !errors.Is(err, events.ErrUnknownOutcome) {
 			t.Fatal(err)
 		}
 	}

@@ -114,7 +114,7 @@ func openAt(t testing.TB, url string, cfg natslog.Config) *natslog.Log {
 	t.Helper()
 	ctx := within(t, time.Minute)
 	log, err := natslog.Open(ctx, url, cfg)
-	for errors.Is(err, natslog.ErrUnavailable) && ctx.Err() == nil {
+	for errors.Is(err, events.ErrUnavailable) && ctx.Err() == nil {
 		log, err = natslog.Open(ctx, url, cfg)
 	}
 	if err != nil {

@@ -138,7 +138,7 @@ var (
 //
 // A stream with settings under which records could be lost or changed is
 // [ErrSettings], which names them. One with messages that are no records is
-// [events.ErrDamaged], and one of a newer library [ErrNewer] as well. All of these leave
+// [events.ErrDamaged], and one of a newer library [events.ErrNewer] as well. All of these leave
 // the stream as it is.
 func Open(ctx context.Context, url string, cfg Config) (*Log, error) {
 	cfg = cfg.withDefaults()
@@ -223,7 +223,7 @@ func connect(ctx context.Context, url string, cfg Config) (*nats.Conn, error) {
 	}()
 	select {
 	case o := <-done:
-		return o.nc, o.err
+		return o.nc, refusedConnection(o.err)
 	case <-ctx.Done():
 		go func() { // nats.Connect knows no context and ends by its own timeout
 			if o := <-done; o.nc != nil {

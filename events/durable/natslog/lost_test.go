@@ -60,8 +60,8 @@ func TestOldViolationIsNoAnswer(t *testing.T) {
 	if _, err := l.nc.SubscribeSync(subject); err != nil || l.nc.Flush() != nil {
 		t.Fatal(err)
 	}
-	if err := l.forbidden(subject, nil); !errors.Is(err, ErrForbidden) {
-		t.Fatalf("%v, want %v", err, ErrForbidden)
+	if err := l.forbidden(subject, nil); !errors.Is(err, events.ErrDenied) {
+		t.Fatalf("%v, want %v", err, events.ErrDenied)
 	}
 	if _, err := l.ask(t.Context(), &nats.Msg{Subject: subject}); !errors.Is(err, errUnsure) {
 		t.Errorf("%v, want %v", err, errUnsure)

@@ -149,7 +149,7 @@ func (l *Log) parse(m *message) (*entry, error) {
 	case err != nil || version < 1:
 		return nil, l.damaged(m.seq, "on subject %s stands a message that is no record of this library", m.subject)
 	case version > format:
-		return nil, fmt.Errorf("%w: stream %s, sequence %d has format %d, this version reads %d", ErrNewer, l.cfg.Stream, m.seq, version, format)
+		return nil, fmt.Errorf("%w: stream %s, sequence %d has format %d, this version reads %d", events.ErrNewer, l.cfg.Stream, m.seq, version, format)
 	case len(fields) != 3:
 		return nil, l.damaged(m.seq, "header %s is %.100q", headerBatch, m.header.Get(headerBatch))
 	}

@@ -18,7 +18,7 @@ import (
 // has ended.
 func (l *Log) ask(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
 	if l.nc.IsClosed() {
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, nats.ErrConnectionClosed)
+		return nil, fmt.Errorf("%w: %w", events.ErrUnavailable, nats.ErrConnectionClosed)
 	}
 	one, cancel := context.WithTimeout(ctx, l.cfg.RequestTimeout)
 	defer cancel()
@@ -61,6 +61,8 @@ func known(err *jetstream.APIError) error {
 		return nil
 	case err.ErrorCode == codeNoCluster || err.ErrorCode == codeNotLeader:
 		return fmt.Errorf("%w: %w", errAgain, err)
+	case err.ErrorCode == codeNoAccount || err.ErrorCode == codeNotEnabled:
+		return fmt.Errorf("%w: %w", events.ErrUnavailable, err)
 	}
 	return err
 }

@@ -110,9 +110,11 @@ func (l *Log) ensure(ctx context.Context, want jetstream.StreamConfig) (*jetstre
 	case err == nil:
 		return s.CachedInfo(), nil
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
-		return nil, fmt.Errorf("stream %s: %w", want.Name, err)
+		return nil, fmt.Errorf("%w: stream %s: %w", events.ErrUnavailable, want.Name, err)
 	case errors.As(err, &refused) && (refused.ErrorCode == codeExists || refused.ErrorCode == codeNoCluster || refused.ErrorCode == codeNotLeader):
 		return nil, fmt.Errorf("%w: stream %s: %w", errAgain, want.Name, err) // another process was faster, or there is no leader
+	case errors.As(err, &refused) && noSpace(refused):
+		return nil, fmt.Errorf("%w: stream %s: %w", events.ErrFull, want.Name, err)
 	case errors.As(err, &refused):
 		return nil, fmt.Errorf("stream %s: %w", want.Name, err)
 	}

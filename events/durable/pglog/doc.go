@@ -22,7 +22,7 @@
 // # After an error
 //
 // A refusal ([events.ErrConflict], [events.ErrDuplicate]) and an error that the server
-// reports ([ErrFull], [ErrDenied], [ErrReadOnly]) leave nothing behind. When the server went
+// reports ([events.ErrFull], [events.ErrDenied], [events.ErrReadOnly]) leave nothing behind. When the server went
 // away instead of answering, was shut down, or took longer than Config.Timeout, the error is
 // [events.ErrUnknownOutcome]. Appending the same events again settles it, also when the first
 // attempt is still on its way in the server: both take the same lock, and whichever comes
@@ -30,7 +30,7 @@
 //
 // Where packets are dropped, as they are when a machine has lost its power, nobody is told
 // for many minutes that a connection is of no use. So every call gives its connection up
-// after Config.Timeout ([ErrUnavailable]), and the next one takes another. A verifier
+// after Config.Timeout ([events.ErrUnavailable]), and the next one takes another. A verifier
 // refuses everyone in between, from the moment on when it is stale: a host for which that
 // is too long sets a shorter one.
 //
@@ -110,7 +110,7 @@
 // # Damage
 //
 // A schema that is no log is refused and left as it is: one with other tables, one that a newer
-// version laid out ([ErrNewer]), one that lacks a table or a key. Triggers refuse UPDATE, DELETE
+// version laid out ([events.ErrNewer]), one that lacks a table or a key. Triggers refuse UPDATE, DELETE
 // and TRUNCATE on records. They prevent accidents; the owner of the tables can take them away,
 // and the next Open puts them back. Against that stand the hash chain, which
 // [events.VerifyChain] checks, and heads that are noted elsewhere. ReadAll ends with

@@ -4,33 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/oatmill/oatmill/events"
-)
-
-// Errors that callers branch on, beside those of package events.
-var (
-	// ErrUnavailable means that the server did not answer in time. Nothing was appended,
-	// unless it comes with an [events.ErrUnknownOutcome].
-	ErrUnavailable = errors.New("the database does not answer")
-
-	// ErrFull means that the server's disk is full. Nothing was appended. The log goes
-	// on by itself when there is space again.
-	ErrFull = errors.New("disk of the database server is full")
-
-	// ErrDenied means that the database user lacks a right. The text names it.
-	ErrDenied = errors.New("not permitted")
-
-	// ErrReadOnly means that the server takes no writes, mostly because it is a standby.
-	ErrReadOnly = errors.New("database takes no writes")
-
-	// ErrNewer means that a newer version of this library laid the schema out. It is
-	// also an [events.ErrDamaged], so that whoever does not know it stops as well.
-	ErrNewer = fmt.Errorf("%w: laid out by a newer version of this library", events.ErrDamaged)
 )
 
 // Codes of PostgreSQL's errors that mean something here.
@@ -48,10 +29,16 @@ const (
 	codeNoDatabase  = "3D000"
 	codeBadPassword = "28P01"
 	codeBadUser     = "28000"
-	codeStarting    = "57P03"
-	codeCrowded     = "53300"
+	codeLocked      = "55P03"
 
-	classConnection = "08" // how the codes begin that are about connections
+	codeCorrupted      = "XX001"
+	codeIndexCorrupted = "XX002"
+
+	// How the codes of whole classes begin.
+	classConnection = "08"
+	classResources  = "53" // too many connections, out of memory
+	classOperator   = "57" // shutting down, starting, statement_timeout
+	classSystem     = "58" // I/O errors
 )
 
 // code is PostgreSQL's code of an error, "" where it is none of PostgreSQL's.
@@ -69,25 +56,59 @@ func code(err error) string {
 func (l *Log) explain(err error) error {
 	where := fmt.Sprintf("schema %q", l.cfg.Schema)
 	switch code(err) {
-	case "": // ours, or about a connection, which it names
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = fmt.Errorf("%w: %v", ErrUnavailable, err) // the deadline is none of the caller's
+	case "":
+		switch {
+		case errors.Is(err, context.DeadlineExceeded): // the deadline is not the caller's
+			return fmt.Errorf("%w: %v", events.ErrUnavailable, err)
+		case disconnected(err):
+			return fmt.Errorf("%w: %w", events.ErrUnavailable, err)
 		}
 		return err
 	case codeNoTable, codeNoSchema, codeNoColumn:
 		return fmt.Errorf("%w: %s lacks a part of the log: %w", events.ErrDamaged, where, err)
 	case codeDenied:
-		return fmt.Errorf("%w: %s: %w", ErrDenied, where, err)
+		return fmt.Errorf("%w: %s: %w", events.ErrDenied, where, err)
 	case codeFull:
-		return fmt.Errorf("%w: %s: %w", ErrFull, where, err)
+		return fmt.Errorf("%w: %s: %w", events.ErrFull, where, err)
 	case codeReadOnly:
-		return fmt.Errorf("%w: %s: a standby, or set to read only: %w", ErrReadOnly, where, err)
-	case codeNoDatabase, codeBadPassword, codeBadUser, codeStarting, codeCrowded:
-		return err // names the database or the user by itself
+		return fmt.Errorf("%w: %s: a standby, or set to read only: %w", events.ErrReadOnly, where, err)
+	case codeBadPassword, codeBadUser:
+		return fmt.Errorf("%w: %w", events.ErrDenied, err) // names the user
+	case codeNoDatabase:
+		return fmt.Errorf("%w: %w", events.ErrUnavailable, err) // names the database
+	case codeLocked:
+		return fmt.Errorf("%w: %s: %w", events.ErrBusy, where, err)
+	case codeCorrupted, codeIndexCorrupted:
+		return fmt.Errorf("%w: %s: %w", events.ErrDamaged, where, err)
 	case codeSerialize, codeDeadlock:
-		return fmt.Errorf("%s: the transaction has to be done again: %w", where, err)
+		return fmt.Errorf("%w: %s: the transaction has to be repeated: %w", events.ErrBusy, where, err)
+	}
+	for _, class := range []string{classConnection, classResources, classOperator, classSystem} {
+		if strings.HasPrefix(code(err), class) {
+			return fmt.Errorf("%w: %s: %w", events.ErrUnavailable, where, err)
+		}
 	}
 	return fmt.Errorf("%s: %w", where, err)
+}
+
+// cause returns the value in events that says why err happened, for an append that was not
+// part of what failed.
+func cause(err error) error {
+	for _, known := range []error{events.ErrFull, events.ErrBusy, events.ErrReadOnly, events.ErrDenied, events.ErrDamaged, events.ErrClosed} {
+		if errors.Is(err, known) {
+			return known
+		}
+	}
+	return events.ErrUnavailable
+}
+
+// disconnected reports whether the server could not be reached or the connection to it
+// was lost.
+func disconnected(err error) bool {
+	var connect *pgconn.ConnectError
+	var network net.Error
+	return errors.As(err, &connect) || errors.As(err, &network) || pgconn.SafeToRetry(err) ||
+		errors.Is(err, pgconn.ErrConnClosed) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // undone tells of an error of a statement that appends, or of COMMIT, whether

@@ -40,7 +40,7 @@ func smallDisk(t *testing.T) string {
 	return dir
 }
 
-// TestDiskFull has the tables on a disk that gets full. Appends are refused with ErrFull and
+// TestDiskFull has the tables on a disk that gets full. Appends are refused with events.ErrFull and
 // leave no trace, reads go on, and so do appends when there is space again.
 //
 // What breaks it: calling PostgreSQL's 53100 an unknown outcome.
@@ -71,10 +71,10 @@ func TestDiskFull(t *testing.T) {
 	for err = nil; err == nil; {
 		err = appendOne()
 	}
-	if !errors.Is(err, pglog.ErrFull) || errors.Is(err, events.ErrUnknownOutcome) || len(acknowledged) == 0 {
+	if !errors.Is(err, events.ErrFull) || errors.Is(err, events.ErrUnknownOutcome) || len(acknowledged) == 0 {
 		t.Fatalf("after %d records: %v", len(acknowledged), err)
 	}
-	if err := appendOne(); !errors.Is(err, pglog.ErrFull) {
+	if err := appendOne(); !errors.Is(err, events.ErrFull) {
 		t.Errorf("still full: %v", err)
 	}
 	mustHold(t, log, acknowledged)

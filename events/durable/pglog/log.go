@@ -35,7 +35,7 @@ type Config struct {
 	// Timeout bounds how long a group of appends may take once it was sent, the wait for a
 	// host's transaction with an AppendTx included. After that its callers get
 	// [events.ErrUnknownOutcome]. Other calls, and reads for each of their pages, wait as
-	// long for an answer, and then get [ErrUnavailable]. Not bounded are Check and what is
+	// long for an answer, and then get [events.ErrUnavailable]. Not bounded are Check and what is
 	// done in a transaction of the host's. 0 means 30 seconds.
 	Timeout time.Duration
 
@@ -102,7 +102,7 @@ var (
 // makes the schema if there is none. ctx bounds the opening only.
 //
 // A schema that holds something else is [events.ErrDamaged] and left as it is; one that a
-// newer library laid out is [ErrNewer] as well.
+// newer library laid out is [events.ErrNewer] as well.
 func Open(ctx context.Context, url string, cfg Config) (*Log, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.check(); err != nil {

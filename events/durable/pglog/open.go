@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/oatmill/oatmill/events"
 )
 
 // prepare makes the schema if there is none, and checks that it is one of ours otherwise.
@@ -45,7 +47,7 @@ current_setting('fsync'), pg_is_in_recovery(), current_setting('transaction_read
 	case encoding != "UTF8":
 		return fmt.Errorf("the database has encoding %s, and must have UTF8", encoding)
 	case standby || readOnly:
-		return fmt.Errorf("%w: a standby, or set to read only", ErrReadOnly)
+		return fmt.Errorf("%w: a standby, or set to read only", events.ErrReadOnly)
 	}
 	for setting, value := range map[string]string{"synchronous_commit": commit, "fsync": sync} {
 		if value == "off" {
@@ -140,7 +142,7 @@ func needs(table string) string {
 
 func (s *state) rights(l *Log) error {
 	if len(s.denied) > 0 {
-		return fmt.Errorf("%w: schema %q: the database user lacks %s", ErrDenied, l.cfg.Schema, strings.Join(s.denied, ", "))
+		return fmt.Errorf("%w: schema %q: the database user lacks %s", events.ErrDenied, l.cfg.Schema, strings.Join(s.denied, ", "))
 	}
 	return nil
 }
@@ -159,7 +161,7 @@ func (s *state) identify(ctx context.Context, q executor, l *Log) error {
 	case err != nil:
 		return err
 	case version > schemaVersion:
-		return fmt.Errorf("%w: schema %q has layout %d, this one knows up to %d", ErrNewer, l.cfg.Schema, version, schemaVersion)
+		return fmt.Errorf("%w: schema %q has layout %d, this one knows up to %d", events.ErrNewer, l.cfg.Schema, version, schemaVersion)
 	case version < 1:
 		return l.damaged("layout %d never existed", version)
 	}

@@ -51,7 +51,7 @@ func TestOpenRefuses(t *testing.T) {
 			`CREATE SCHEMA oatmill`, `CREATE TABLE oatmill.layout (application text, version integer)`, `INSERT INTO oatmill.layout VALUES ('barley', 1)`,
 		}, pglog.Config{}, events.ErrDamaged, "barley"},
 		{"the schema public with tables in it", []string{`CREATE TABLE public.users (n int)`}, pglog.Config{Schema: "public"}, events.ErrDamaged, `"public"`},
-		{"a newer layout", []string{"LOG", `UPDATE oatmill.layout SET version = 2`}, pglog.Config{}, pglog.ErrNewer, "layout 2"},
+		{"a newer layout", []string{"LOG", `UPDATE oatmill.layout SET version = 2`}, pglog.Config{}, events.ErrNewer, "layout 2"},
 		{"a newer layout is damage too", []string{"LOG", `UPDATE oatmill.layout SET version = 99`}, pglog.Config{}, events.ErrDamaged, "layout 99"},
 		{"a layout that never was", []string{"LOG", `UPDATE oatmill.layout SET version = 0`}, pglog.Config{}, events.ErrDamaged, "layout 0"},
 		{"a table is missing", []string{"LOG", `DROP TABLE oatmill.checkpoints`}, pglog.Config{}, events.ErrDamaged, "checkpoints"},
@@ -107,19 +107,23 @@ func TestOpenNamesWhatCannotBeReached(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		address, says string
+		want          error // nil where no value of package events applies
 	}{
-		"a wrong address":    {changed(t, address, func(u *url.URL) { u.Host = nobody }), nobody},
-		"a wrong password":   {changed(t, address, func(u *url.URL) { u.User = url.UserPassword("postgres", "hunter2") }), "password"},
-		"an unknown user":    {changed(t, address, func(u *url.URL) { u.User = url.UserPassword("nobody", "hunter2") }), "nobody"},
-		"no such database":   {withDatabase(t, address, "gone"), "gone"},
-		"no address":         {"::", "address"},
-		"a bad port":         {"postgres://u:hunter2@127.0.0.1:port/db", "address"},
-		"a bad pool setting": {address + "&pool_max_conns=many", "address"},
+		"a wrong address":    {changed(t, address, func(u *url.URL) { u.Host = nobody }), nobody, events.ErrUnavailable},
+		"a wrong password":   {changed(t, address, func(u *url.URL) { u.User = url.UserPassword("postgres", "hunter2") }), "password", events.ErrDenied},
+		"an unknown user":    {changed(t, address, func(u *url.URL) { u.User = url.UserPassword("nobody", "hunter2") }), "nobody", events.ErrDenied},
+		"no such database":   {withDatabase(t, address, "gone"), "gone", events.ErrUnavailable},
+		"no address":         {"::", "address", nil},
+		"a bad port":         {"postgres://u:hunter2@127.0.0.1:port/db", "address", nil},
+		"a bad pool setting": {address + "&pool_max_conns=many", "address", nil},
 	} {
 		leak := goleak.IgnoreCurrent()
 		log, err := pglog.Open(t.Context(), c.address, pglog.Config{})
 		if log != nil || err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: error %v does not say %q", name, err, c.says)
+		}
+		if c.want != nil && !errors.Is(err, c.want) {
+			t.Errorf("%s: error %v, want %q", name, err, c.want)
 		}
 		if err != nil && strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: the password is in %v", name, err)
@@ -142,8 +146,8 @@ func TestRights(t *testing.T) {
 	as := changed(t, address, func(u *url.URL) { u.User = url.UserPassword(user, "secret") })
 	denied := func(says string) {
 		t.Helper()
-		if _, err := pglog.Open(t.Context(), as, pglog.Config{}); !errors.Is(err, pglog.ErrDenied) || !strings.Contains(err.Error(), says) {
-			t.Errorf("error %v, want %q that says %q", err, pglog.ErrDenied, says)
+		if _, err := pglog.Open(t.Context(), as, pglog.Config{}); !errors.Is(err, events.ErrDenied) || !strings.Contains(err.Error(), says) {
+			t.Errorf("error %v, want %q that says %q", err, events.ErrDenied, says)
 		}
 	}
 	denied("permission denied for database") // to make the schema
@@ -160,7 +164,7 @@ func TestRights(t *testing.T) {
 		t.Error(err)
 	}
 	mustExec(t, address, `REVOKE INSERT ON oatmill.records FROM `+user)
-	if _, err := log.Append(t.Context(), acme, events.Any, testkit.NewGenerator().Batch(1)...); !errors.Is(err, pglog.ErrDenied) {
+	if _, err := log.Append(t.Context(), acme, events.Any, testkit.NewGenerator().Batch(1)...); !errors.Is(err, events.ErrDenied) {
 		t.Errorf("append without the right: %v", err)
 	}
 	mustExec(t, address, `GRANT INSERT ON oatmill.records TO `+user)
@@ -187,7 +191,7 @@ func TestReadOnly(t *testing.T) {
 	address := newDatabase(t)
 	log := openFor(t, address, pglog.Config{})
 	mustExec(t, address, `DO $$BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', current_database()); END$$`)
-	if _, err := pglog.Open(t.Context(), address, pglog.Config{}); !errors.Is(err, pglog.ErrReadOnly) {
+	if _, err := pglog.Open(t.Context(), address, pglog.Config{}); !errors.Is(err, events.ErrReadOnly) {
 		t.Errorf("open: %v", err)
 	}
 	testkit.Append(t, log, acme, testkit.NewGenerator().Batch(1)...) // a session that was there before

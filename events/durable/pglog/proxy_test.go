@@ -279,8 +279,8 @@ func TestLeavesSilentConnections(t *testing.T) {
 				p.silence()
 				err = call(ctx)
 			}
-			if !errors.Is(err, pglog.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
-				t.Fatalf("%v, want %q", err, pglog.ErrUnavailable)
+			if !errors.Is(err, events.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
+				t.Fatalf("%v, want %q", err, events.ErrUnavailable)
 			}
 			if err := works(); err != nil {
 				t.Error(err)

@@ -177,7 +177,7 @@ func (q *queue) take() (group []*addition, over bool) {
 //
 // A context that ends while the append waits for its group withdraws it. One that ends
 // later gives [events.ErrUnknownOutcome], and so does a connection that breaks, a server
-// that is shut down, and Config.Timeout. [ErrFull], [ErrDenied] and [ErrReadOnly] have
+// that is shut down, and Config.Timeout. [events.ErrFull], [events.ErrDenied] and [events.ErrReadOnly] have
 // left nothing behind.
 func (l *Log) Append(ctx context.Context, stream events.StreamID, expected events.Version, batch ...events.Envelope) ([]events.Recorded, error) {
 	if err := events.Validate(stream, expected, batch); err != nil {

@@ -110,9 +110,11 @@ func (w *writer) free(ctx context.Context, group []*addition) ([]*addition, erro
 	return p.left, w.later(err)
 }
 
-// later is the error for those that were not in a statement which failed: it was not
-// sent for them, so that they know their outcome.
-func (w *writer) later(err error) error { return fmt.Errorf("an append before this one: %v", err) }
+// later returns the error for the members of the group that were not in the statement that
+// failed: nothing was sent for them, so that their outcome is known.
+func (w *writer) later(err error) error {
+	return fmt.Errorf("%w: an earlier append in the group failed: %v", cause(err), err)
+}
 
 // unsent is the error when nothing was sent that appends.
 func (w *writer) unsent(err error) error {

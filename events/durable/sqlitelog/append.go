@@ -10,7 +10,7 @@ import (
 )
 
 // Append is [events.Log.Append]. It shares its commit, and the fsync in it, with all
-// other appends that wait at the same time. An append that [ErrBusy] or [ErrFull]
+// other appends that wait at the same time. An append that [events.ErrBusy] or [events.ErrFull]
 // ends has left nothing behind. [events.ErrUnknownOutcome] comes only when the operating
 // system reports an error during the commit, or when the writer panics. A context that ends while the append waits
 // for its turn withdraws it; one that ends while it is carried out changes nothing.

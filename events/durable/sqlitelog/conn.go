@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/oatmill/oatmill/events"
 )
 
 // conn is one connection to the file of a log, with its statements. Its errors name the
@@ -33,6 +35,8 @@ func locate(path string) (string, error) {
 		return "", fmt.Errorf("open log: %s is a directory, not a file", file)
 	case err == nil && !info.Mode().IsRegular():
 		return "", fmt.Errorf("open log: %s is not a regular file", file)
+	case os.IsPermission(err):
+		return "", fmt.Errorf("open log: %w: %w", events.ErrDenied, err)
 	case err != nil && !os.IsNotExist(err):
 		return "", fmt.Errorf("open log: %w", err)
 	}
@@ -70,7 +74,7 @@ func (c *conn) deadline() time.Time { return time.Now().Add(c.patience) }
 func patiently(ctx context.Context, deadline time.Time, do func() error) error {
 	for {
 		err := do()
-		if !errors.Is(err, ErrBusy) || !time.Now().Before(deadline) {
+		if !errors.Is(err, events.ErrBusy) || !time.Now().Before(deadline) {
 			return err
 		}
 		if err := pause(ctx, retryAfter); err != nil {

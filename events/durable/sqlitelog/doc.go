@@ -16,14 +16,14 @@
 // operating system reports a failure during the commit itself, the transaction may be
 // in the WAL and come to light when the file is recovered; the error then is
 // [events.ErrUnknownOutcome], and appending the same events again tells. A full disk is
-// [ErrFull] and certain. The log goes on by itself when there is space again.
+// [events.ErrFull] and certain. The log goes on by itself when there is space again.
 //
 // # Processes and file systems
 //
 // Several processes of one machine may open the file, and several logs in one process.
 // Writers take turns: BEGIN IMMEDIATE gives positions in commit order, and each looks
 // at what others committed before it decides about versions and IDs. A writer waits for
-// its turn for at most Config.BusyTimeout; then its append ends with [ErrBusy] and left
+// its turn for at most Config.BusyTimeout; then its append ends with [events.ErrBusy] and left
 // nothing behind. Readers never wait for writers, nor writers for readers, because a
 // read is in a transaction only while it fetches a page. [Log.Wait] finds the appends of
 // other processes by looking every Config.PollInterval, and only while somebody waits.
@@ -45,7 +45,7 @@
 // # Damage
 //
 // A file that is no log is refused when it is opened, and left as it is: no SQLite
-// database, another application's, one that a newer version laid out ([ErrNewer]), one
+// database, another application's, one that a newer version laid out ([events.ErrNewer]), one
 // that lacks a table. Damaged pages show when they are read. All of these are
 // [events.ErrDamaged] and name the file. [Log.Check] reads all of the file and compares
 // its parts.

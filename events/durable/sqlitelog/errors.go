@@ -3,25 +3,12 @@ package sqlitelog
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
+	"syscall"
 
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/oatmill/oatmill/events"
-)
-
-// Errors that callers branch on, beside those of package events.
-var (
-	// ErrBusy means that another process or log wrote to the file, or held it, for longer
-	// than Config.BusyTimeout. Nothing was done.
-	ErrBusy = errors.New("file is locked by another writer")
-
-	// ErrFull means that the disk, or the space the file may take, is full. Nothing
-	// was appended. The log goes on by itself when there is space again.
-	ErrFull = errors.New("disk is full")
-
-	// ErrNewer means that a newer version of this library laid the file out. It is
-	// also an [events.ErrDamaged], so that whoever does not know it stops as well.
-	ErrNewer = fmt.Errorf("%w: laid out by a newer version of this library", events.ErrDamaged)
 )
 
 // explain gives an error of SQLite the meaning it has for a caller, and the name of the
@@ -41,15 +28,42 @@ func explain(file string, err error) error {
 	case sqlite3.SQLITE_CORRUPT:
 		return fmt.Errorf("%w: %s has damaged pages: %w", events.ErrDamaged, file, err)
 	case sqlite3.SQLITE_FULL:
-		return fmt.Errorf("%w: %s: %w", ErrFull, file, err)
+		return fmt.Errorf("%w: %s: %w", events.ErrFull, file, err)
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL:
-		return fmt.Errorf("%w: %s: %w", ErrBusy, file, err)
-	case sqlite3.SQLITE_CANTOPEN:
-		return fmt.Errorf("%s cannot be opened, or the files -wal and -shm beside it cannot be made: is the folder or its file system read-only? %w", file, err)
+		return fmt.Errorf("%w: %s: %w", events.ErrBusy, file, err)
+	case sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH:
+		return fmt.Errorf("%w: %s: %w", events.ErrDenied, file, err)
 	case sqlite3.SQLITE_READONLY:
-		return fmt.Errorf("%s cannot be written: %w", file, err)
+		if failed.code == sqlite3.SQLITE_READONLY_DBMOVED {
+			return fmt.Errorf("%w: %s was moved or deleted while it was open: %w", events.ErrUnavailable, file, err)
+		}
+		return fmt.Errorf("%w: %s cannot be written: %w", events.ErrReadOnly, file, err)
+	case sqlite3.SQLITE_CANTOPEN:
+		return fmt.Errorf("%w: %s cannot be opened, or the files -wal and -shm next to it cannot be created: %w", failed.storage(file), file, err)
+	case sqlite3.SQLITE_IOERR:
+		return fmt.Errorf("%w: %s: %w", failed.storage(file), file, err)
 	}
 	return fmt.Errorf("%s: %w", file, err)
+}
+
+// storage returns the error value for what the operating system reported about the file.
+// SQLite itself knows a full disk only when it writes pages: a full disk or quota at fsync,
+// or when the files -wal and -shm are extended, is a plain I/O error to it. Where SQLite
+// could not create a file, it reports only that the file is missing; then the folder tells.
+func (f *failure) storage(file string) error {
+	errno := f.errno
+	if errno == syscall.ENOENT {
+		errno = unwritable(filepath.Dir(file))
+	}
+	switch errno {
+	case syscall.ENOSPC, syscall.EDQUOT:
+		return events.ErrFull
+	case syscall.EACCES, syscall.EPERM:
+		return events.ErrDenied
+	case syscall.EROFS:
+		return events.ErrReadOnly
+	}
+	return events.ErrUnavailable
 }
 
 // undone tells of an error of COMMIT whether the transaction is certainly not in the
@@ -57,7 +71,11 @@ func explain(file string, err error) error {
 // written. After any other failure, of fsync above all, it may be there, and come
 // to light when the next process recovers the file.
 func undone(err error) bool {
-	return errors.Is(err, ErrFull) || errors.Is(err, ErrBusy)
+	switch codeOf(err) {
+	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL:
+		return true
+	}
+	return false
 }
 
 // nothingOpen tells of an error of ROLLBACK whether there was no transaction, because

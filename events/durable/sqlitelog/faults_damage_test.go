@@ -161,8 +161,8 @@ func TestRefusals(t *testing.T) {
 			if damaged != c.damaged || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("%v; damaged is %v, want %v and the words %q", err, damaged, c.damaged, c.says)
 			}
-			if newer := c.says == "newer"; errors.Is(err, sqlitelog.ErrNewer) != newer {
-				t.Errorf("ErrNewer is %v: %v", !newer, err)
+			if newer := c.says == "newer"; errors.Is(err, events.ErrNewer) != newer {
+				t.Errorf("events.ErrNewer is %v: %v", !newer, err)
 			}
 		})
 	}
@@ -217,19 +217,22 @@ func TestMissingFolder(t *testing.T) {
 //
 // What breaks it: leaving out the question whether the file IsReadOnly.
 func TestPermissions(t *testing.T) {
-	for name, mode := range map[string]os.FileMode{"unreadable": 0, "read-only": 0o400} {
+	for name, c := range map[string]struct {
+		mode os.FileMode
+		want error
+	}{"unreadable": {0, events.ErrDenied}, "read-only": {0o400, events.ErrReadOnly}} {
 		t.Run(name, func(t *testing.T) {
 			asNobody(t)
 			path := newAcme(t, 3)
-			if err := os.Chmod(path, mode); err != nil {
+			if err := os.Chmod(path, c.mode); err != nil {
 				t.Fatal(err)
 			}
 			log, err := sqlitelog.Open(t.Context(), path, sqlitelog.Config{})
 			if err == nil {
 				mustClose(t, log)
 			}
-			if err == nil || errors.Is(err, events.ErrDamaged) || !strings.Contains(err.Error(), path) {
-				t.Errorf("%v", err)
+			if !errors.Is(err, c.want) || errors.Is(err, events.ErrDamaged) || !strings.Contains(err.Error(), path) {
+				t.Errorf("%v, want %q", err, c.want)
 			}
 		})
 	}

@@ -69,7 +69,7 @@ func TestClosedOnFullDisk(t *testing.T) {
 
 func closeFull(t *testing.T, log *sqlitelog.Log) {
 	t.Helper()
-	if err := log.Close(); err != nil && !errors.Is(err, sqlitelog.ErrFull) {
+	if err := log.Close(); err != nil && !errors.Is(err, events.ErrFull) {
 		t.Errorf("closing with a full disk: %v", err)
 	}
 }
@@ -85,7 +85,7 @@ func TestReadOnlyFileSystem(t *testing.T) {
 		testkit.Missing(t, fmt.Sprintf("needs the right to remount a tmpfs: run as root (%v)", err))
 	}
 	_, err := refused(t, path)
-	if !strings.Contains(err.Error(), "read-only") || errors.Is(err, events.ErrDamaged) {
+	if !errors.Is(err, events.ErrReadOnly) || errors.Is(err, events.ErrDamaged) {
 		t.Errorf("a read-only file system is %v", err)
 	}
 }
@@ -132,7 +132,7 @@ func underLimit(t *testing.T, path string) {
 			continue
 		}
 		refused = batch
-		if !strings.Contains(err.Error(), path) || !errors.Is(err, events.ErrUnknownOutcome) && !errors.Is(err, sqlitelog.ErrFull) {
+		if !strings.Contains(err.Error(), path) || !errors.Is(err, events.ErrUnknownOutcome) && !errors.Is(err, events.ErrFull) {
 			t.Errorf("a limit of the file size is %v", err)
 		}
 	}

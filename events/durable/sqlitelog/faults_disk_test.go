@@ -31,7 +31,7 @@ func full(t *testing.T, log *sqlitelog.Log, path string, fill, free func()) {
 	more, refused := untilFull(t, log, g, path)
 	acknowledged = append(acknowledged, more...)
 	// Full stays full, reading goes on, and the version is the one before the failure.
-	if _, err := log.Append(t.Context(), "organization/acme", events.Any, refused...); !errors.Is(err, sqlitelog.ErrFull) {
+	if _, err := log.Append(t.Context(), "organization/acme", events.Any, refused...); !errors.Is(err, events.ErrFull) {
 		t.Fatalf("the second append to a full disk: %v", err)
 	}
 	mustHold(t, log, acknowledged, refused)
@@ -58,7 +58,7 @@ func untilFull(t *testing.T, log *sqlitelog.Log, g *testkit.Generator, path stri
 			acknowledged = append(acknowledged, records...)
 			continue
 		}
-		if !errors.Is(err, sqlitelog.ErrFull) || errors.Is(err, events.ErrUnknownOutcome) || !strings.Contains(err.Error(), path) {
+		if !errors.Is(err, events.ErrFull) || errors.Is(err, events.ErrUnknownOutcome) || !strings.Contains(err.Error(), path) {
 			t.Fatalf("a full disk is %v", err)
 		}
 		return acknowledged, batch

@@ -75,7 +75,7 @@ var (
 // folder must exist. ctx bounds the opening only.
 //
 // A file that is no log of this library is [events.ErrDamaged] and left as it is;
-// one that a newer library wrote is [ErrNewer] as well. [ErrBusy] means that another
+// one that a newer library wrote is [events.ErrNewer] as well. [events.ErrBusy] means that another
 // process held the file for longer than Config.BusyTimeout.
 func Open(ctx context.Context, path string, cfg Config) (*Log, error) {
 	cfg = cfg.withDefaults()

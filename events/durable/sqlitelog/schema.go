@@ -100,7 +100,7 @@ func (c *conn) prepareFile(ctx context.Context, cfg Config) error {
 		return err
 	}
 	if c.db.isReadOnly() {
-		return fmt.Errorf("%s cannot be written: the file or its file system is read-only", c.file)
+		return fmt.Errorf("%w: %s or its file system cannot be written", events.ErrReadOnly, c.file)
 	}
 	if err := c.useWAL(ctx); err != nil {
 		return err
@@ -136,7 +136,7 @@ FROM pragma_application_id, pragma_user_version, pragma_encoding`
 	case id != applicationID:
 		return 0, damaged(c.file, "a SQLite database of another application (application_id %#x, %d tables and the like)", id, objects)
 	case version > schemaVersion:
-		return 0, fmt.Errorf("%w: %s has layout %d, this one knows up to %d", ErrNewer, c.file, version, schemaVersion)
+		return 0, fmt.Errorf("%w: %s has layout %d, this one knows up to %d", events.ErrNewer, c.file, version, schemaVersion)
 	case version < 1:
 		return 0, damaged(c.file, "layout %d never existed", version)
 	}

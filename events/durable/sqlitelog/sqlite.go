@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"syscall"
 	"time"
 
 	"modernc.org/libc"
@@ -27,10 +28,12 @@ type database struct {
 	handle uintptr
 }
 
-// failure is an error of SQLite: its extended code, and what it says.
+// failure is an error of SQLite: its extended code, its text, and the error of the operating
+// system behind it, 0 where there is none.
 type failure struct {
-	code int32
-	text string
+	code  int32
+	text  string
+	errno syscall.Errno
 }
 
 func (f *failure) Error() string { return fmt.Sprintf("%s (%d)", f.text, f.code) }
@@ -69,7 +72,7 @@ func openDatabase(file string) (*database, error) {
 func (d *database) result(call func(into uintptr) int32) (uint64, error) {
 	into := sqlite3.Xsqlite3_malloc64(d.tls, 8)
 	if into == 0 {
-		return 0, &failure{sqlite3.SQLITE_NOMEM, "out of memory"}
+		return 0, &failure{code: sqlite3.SQLITE_NOMEM, text: "out of memory"}
 	}
 	defer sqlite3.Xsqlite3_free(d.tls, into)
 	clear(libc.GoBytes(into, 8))
@@ -86,7 +89,11 @@ func (d *database) check(code int32) error {
 	if code == sqlite3.SQLITE_OK {
 		return nil
 	}
-	return &failure{code, libc.GoString(sqlite3.Xsqlite3_errmsg(d.tls, d.handle))}
+	failed := &failure{code: code, text: libc.GoString(sqlite3.Xsqlite3_errmsg(d.tls, d.handle))}
+	if d.handle != 0 {
+		failed.errno = syscall.Errno(sqlite3.Xsqlite3_system_errno(d.tls, d.handle))
+	}
+	return failed
 }
 
 func (d *database) close() error {
@@ -241,7 +248,7 @@ func (s *statement) grow(n int) {
 // step goes to the next row, and tells whether there is one.
 func (s *statement) step() (row bool, err error) {
 	if s.bound != sqlite3.SQLITE_OK {
-		return false, &failure{s.bound, "bind a value: " + libc.GoString(sqlite3.Xsqlite3_errstr(s.tls, s.bound))}
+		return false, &failure{code: s.bound, text: "bind a value: " + libc.GoString(sqlite3.Xsqlite3_errstr(s.tls, s.bound))}
 	}
 	switch code := sqlite3.Xsqlite3_step(s.tls, s.handle); code {
 	case sqlite3.SQLITE_ROW:

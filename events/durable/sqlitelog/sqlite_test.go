@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/oatmill/oatmill/events"
 )
 
 func dialFor(t *testing.T, file string, patience time.Duration) *conn {
@@ -161,7 +163,7 @@ func TestInterruptBeforeFirstStep(t *testing.T) {
 // TestPatience waits for a lock that another connection has: for as long as it is told to,
 // or until the context ends.
 //
-// What breaks it: a patiently that ends at the first ErrBusy, or never.
+// What breaks it: a patiently that ends at the first events.ErrBusy, or never.
 func TestPatience(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "busy.db")
 	holder := dialFor(t, file, time.Minute)
@@ -170,7 +172,7 @@ func TestPatience(t *testing.T) {
 	}
 	nothing := func(*stmt) error { return nil }
 	began := time.Now()
-	if err := dialFor(t, file, 20*time.Millisecond).ask(t.Context(), "BEGIN IMMEDIATE", nothing); !errors.Is(err, ErrBusy) || time.Since(began) < 20*time.Millisecond {
+	if err := dialFor(t, file, 20*time.Millisecond).ask(t.Context(), "BEGIN IMMEDIATE", nothing); !errors.Is(err, events.ErrBusy) || time.Since(began) < 20*time.Millisecond {
 		t.Errorf("after %v: %v", time.Since(began), err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)

@@ -120,7 +120,7 @@ func (l *Log) commitGroup(ctx context.Context, w *writer) {
 	// The lock first, the requests after: until there is a lock to write under,
 	// callers can still withdraw.
 	err := w.lock(ctx, &l.queue)
-	if errors.Is(err, ErrBusy) || err != nil && err == ctx.Err() {
+	if errors.Is(err, events.ErrBusy) || err != nil && err == ctx.Err() {
 		return // who waited for too long has been told
 	}
 	var g group
@@ -159,7 +159,7 @@ func (w *writer) patience() time.Duration {
 func (w *writer) lock(ctx context.Context, q *queue) error {
 	for {
 		err := w.tryLock()
-		if !errors.Is(err, ErrBusy) {
+		if !errors.Is(err, events.ErrBusy) {
 			return err
 		}
 		for _, r := range q.expire(time.Now().Add(-w.busy)) {
@@ -174,7 +174,7 @@ func (w *writer) lock(ctx context.Context, q *queue) error {
 	}
 }
 
-// tryLock begins a transaction, or is [ErrBusy].
+// tryLock begins a transaction, or is [events.ErrBusy].
 func (w *writer) tryLock() error {
 	if w.open { // an earlier ROLLBACK did not go through
 		if err := w.abort(); err != nil {
