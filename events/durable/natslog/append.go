@@ -60,7 +60,8 @@ type attempt struct {
 	cancel context.CancelFunc
 
 	has   bool   // the line's turn
-	fresh bool   // the line was refreshed since the last message was sent
+	doubt bool   // the version does not fit, and only a confirmed line tells a conflict
+	fresh bool   // the line was refreshed and confirmed since the last message was sent
 	sent  bool   // a message is on its way, or was, and may still come to be
 	after uint64 // the sequence that message must follow
 	last  error  // what was wrong with the last try
@@ -117,7 +118,7 @@ func (a *attempt) ended(ctx context.Context) error {
 // try goes one step towards an outcome.
 func (a *attempt) try() (records []events.Recorded, done bool, err error) {
 	n := a.line
-	if !n.current || !a.log.stillOn(n.conn) {
+	if !n.current || !a.log.inTerm(n.term) {
 		if done, err := a.refresh(a.bounded()); done {
 			return nil, true, err
 		}
@@ -128,7 +129,7 @@ func (a *attempt) try() (records []events.Recorded, done bool, err error) {
 	}
 	if a.expected != events.Any && a.expected != n.head.Version {
 		if !a.fresh {
-			n.current = false
+			n.current, a.doubt = false, true
 			return nil, false, nil
 		}
 		return nil, true, &events.ConflictError{Stream: n.stream, Expected: a.expected, Actual: n.head.Version}
@@ -139,7 +140,7 @@ func (a *attempt) try() (records []events.Recorded, done bool, err error) {
 // refresh brings the line up to date. When another batch has come after the sequence
 // that the message on its way must follow, that message is too late.
 func (a *attempt) refresh(ctx context.Context) (done bool, err error) {
-	err = a.log.refresh(ctx, a.line)
+	err = a.log.refresh(ctx, a.line, a.doubt)
 	switch {
 	case ctx.Err() != nil:
 		a.last = err
@@ -149,7 +150,7 @@ func (a *attempt) refresh(ctx context.Context) (done bool, err error) {
 	case err != nil:
 		return true, err
 	}
-	a.fresh = true
+	a.fresh = a.doubt
 	if a.line.seq > a.after {
 		a.sent = a.sent && a.known()
 	}
@@ -238,7 +239,7 @@ func (a *attempt) failed(err error) ([]events.Recorded, bool, error) {
 	case errors.Is(err, errUnsure):
 		a.sent, a.after, a.line.current = true, a.line.seq, false
 	case errors.Is(err, errOutdated):
-		a.line.current = false
+		a.line.current, a.doubt = false, a.expected != events.Any
 	case errors.Is(err, errAgain):
 	case a.sent:
 		return nil, true, fmt.Errorf("%w: %w", events.ErrUnknownOutcome, err)

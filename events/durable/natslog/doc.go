@@ -40,13 +40,18 @@
 // is returned when the stream, read from its leader, is at another version.
 //
 // A node that is cut off from the others does not know that for some seconds, and if it led
-// it goes on answering. It acknowledges nothing. [Log.End] and [Log.ReadAll] do not believe
-// a leader that has not heard of a majority for 2 seconds, which is less than the others
-// take to elect another; so a verifier behind such a node learns that it cannot confirm the
-// end of the log. When that goes on, a connection that [Open] made moves to another server,
-// if it knows one, also while it opens the log; give it several addresses. [Log.ReadStream]
-// and [Log.Head] believe such a leader, and may be as far behind as the node is. A command
-// that was decided on that is refused when it is appended.
+// it goes on answering. It acknowledges nothing. Every call that says where the log or a
+// stream ends (reads, [Log.Head], [Log.End] and an append that conflicts) asks the node that
+// answered whether it leads (STREAM.INFO), and does not trust one that has not heard of a
+// majority for 2 seconds, which is less than the others take to elect another. So no call
+// returns an end that is older than what was acknowledged before; on such a node calls wait,
+// and end with [ErrUnavailable]. When that goes on, a connection that [Open] made moves to
+// another server, if it knows one, also while it opens the log; give it several addresses.
+//
+// That is a lease by the clocks of the servers, because JetStream has no read that a
+// majority confirms. It does not hold while a network lets a leader reach some followers and
+// not others, of which one is elected: until the old leader hears of that from a follower,
+// at its next heartbeat within a second, a call that reaches it may return what it has.
 //
 // # What others append
 //

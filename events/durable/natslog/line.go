@@ -19,7 +19,7 @@ type line struct {
 
 	// Guarded by turn.
 	current bool   // was confirmed, and nothing has happened since that makes it doubtful
-	conn    uint64 // the connection it was confirmed on, as how often it was made anew
+	term    uint64 // that it was confirmed in
 	seq     uint64
 	head    events.Head
 	ids     map[ulid.ULID]events.Position
@@ -117,25 +117,16 @@ func (n *line) forget() {
 	clear(n.ids)
 }
 
-// connection numbers the connections that the client has made to its servers.
-func (l *Log) connection() uint64 { return l.nc.Stats().Reconnects }
-
-// stillOn tells whether there has been no other connection since that one, and none is
-// being made.
-func (l *Log) stillOn(conn uint64) bool { return l.nc.IsConnected() && l.connection() == conn }
-
-// refresh brings the line up to date with the stream's leader.
-func (l *Log) refresh(ctx context.Context, n *line) error {
+// refresh brings the line up to date with the stream's leader. Without confirm it may be one
+// that was replaced, and refuses a message that follows on the line.
+func (l *Log) refresh(ctx context.Context, n *line, confirm bool) error {
 	return l.retry(ctx, func() error {
-		conn := l.connection()
-		m, err := l.tryLeader(ctx, l.cfg.Stream, get{Last: l.subject(n.stream)})
+		term := l.term()
+		m, err := l.tryLast(ctx, n.stream, confirm)
 		if err != nil {
 			return err
 		}
-		if !l.stillOn(conn) {
-			return fmt.Errorf("%w: the connection was lost", errAgain)
-		}
-		if err := l.confirm(ctx, n, m, conn); err != nil || n.current {
+		if err := l.compare(ctx, n, m, term); err != nil || n.current {
 			return err
 		}
 		e, err := l.parse(m)
@@ -151,27 +142,27 @@ func (l *Log) refresh(ctx context.Context, n *line) error {
 			return l.damaged(e.seq, "version %d follows version %d", e.first, n.head.Version)
 		}
 		n.follow(e)
-		n.current, n.conn = true, conn
+		n.current, n.term = true, term
 		return nil
 	})
 }
 
-// confirm compares the line with m, the last message of its stream, and finds it current
+// compare compares the line with m, the last message of its stream, and finds it current
 // when both end alike. A leader that has less is none. One that has another message where
 // the line ends has lost the end of the stream with its disk or its power, and others
 // have appended since: what the line knows is then no longer so, and it starts over. Only a
-// new connection can lead to such a leader.
-func (l *Log) confirm(ctx context.Context, n *line, m *message, conn uint64) (err error) {
+// new connection or a new leader can show that.
+func (l *Log) compare(ctx context.Context, n *line, m *message, term uint64) (err error) {
 	n.current = false
 	switch {
 	case n.seq == 0:
 		if m == nil {
-			n.current, n.conn = true, conn
+			n.current, n.term = true, term
 		}
 		return nil
 	case m == nil || m.seq < n.seq:
 		return fmt.Errorf("%w: the leader of stream %s lacks sequence %d", errAgain, l.cfg.Stream, n.seq)
-	case m.seq > n.seq && n.conn == conn:
+	case m.seq > n.seq && n.term == term:
 		return nil
 	}
 	there := m
@@ -186,7 +177,7 @@ func (l *Log) confirm(ctx context.Context, n *line, m *message, conn uint64) (er
 		n.forget()
 		return fmt.Errorf("%w: stream %s was changed", errAgain, l.cfg.Stream)
 	}
-	if n.conn = conn; there == m {
+	if n.term = term; there == m {
 		n.current = true
 	}
 	return nil

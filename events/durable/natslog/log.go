@@ -108,14 +108,15 @@ func (c Config) check() error {
 // Log is a log in a JetStream stream. Make one with [Open] or [New], and end it with
 // [Log.Close].
 type Log struct {
-	cfg   Config
-	nc    *nats.Conn
-	owned bool // the connection is the log's own, and may be moved
-	js    jetstream.JetStream
-	api   string // what subjects of JetStream's requests begin with
-	lines *lines
-	ends  *ends
-	moves *restless
+	cfg    Config
+	nc     *nats.Conn
+	owned  bool // the connection is the log's own, and may be moved
+	js     jetstream.JetStream
+	api    string // what subjects of JetStream's requests begin with
+	lines  *lines
+	ends   *ends
+	moves  *restless
+	leader leadership
 
 	closing context.Context // ends when Close is called
 	end     context.CancelFunc

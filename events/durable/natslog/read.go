@@ -182,15 +182,6 @@ func (r *reading) stream(_ context.Context, stream events.StreamID, after events
 	return nil
 }
 
-// lastOf is the last batch of a stream, nil when there is none.
-func (l *Log) lastOf(ctx context.Context, stream events.StreamID) (*entry, error) {
-	m, err := l.fromLeader(ctx, l.cfg.Stream, get{Last: l.subject(stream)})
-	if err != nil || m == nil {
-		return nil, err
-	}
-	return l.parse(m)
-}
-
 // near is how many versions a read may begin too early.
 const near = 64
 

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -143,53 +142,4 @@ func (l *Log) publish(ctx context.Context, m *nats.Msg, last uint64) (seq uint64
 		return 0, false, fmt.Errorf("%w: subject %s belongs to stream %s", ErrSettings, m.Subject, ack.Stream)
 	}
 	return ack.Seq, ack.Duplicate, nil
-}
-
-// leaseTime is for how long a leader may be trusted after it last heard of its followers,
-// which they let it every second. Servers elect another only after not hearing of it for 4
-// seconds. In between there is time for a word that lay about on the way to the leader, or
-// in a queue of a machine that has too much to do, and looks newer than it is.
-const leaseTime = 2 * time.Second
-
-// lastSequence is the sequence of the last message in the stream, as its leader knows
-// it. A leader that has not heard of enough followers lately may have been replaced
-// without knowing; its answer does not count. Neither does one that stands behind what
-// this process knows: when a network heals, what followers had said long ago arrives
-// late, and lets a leader that was replaced take itself for one for another moment.
-func (l *Log) lastSequence(ctx context.Context) (last uint64, err error) {
-	err = l.retry(ctx, func() error {
-		var reply struct {
-			Error *jetstream.APIError `json:"error"`
-			jetstream.StreamInfo
-		}
-		if err := l.call(ctx, "STREAM.INFO."+l.cfg.Stream, struct{}{}, &reply); err != nil {
-			return err
-		}
-		if err := known(reply.Error); err != nil {
-			return err
-		}
-		if !leads(reply.Cluster) {
-			return fmt.Errorf("%w: the leader of stream %s has not heard of its followers for %v", errAgain, l.cfg.Stream, leaseTime)
-		}
-		if least := l.ends.least(); reply.State.LastSeq < least {
-			return fmt.Errorf("%w: stream %s ends at sequence %d, and was at %d", errAgain, l.cfg.Stream, reply.State.LastSeq, least)
-		}
-		last = reply.State.LastSeq
-		return nil
-	})
-	return last, err
-}
-
-// leads tells whether a leader that describes its followers so certainly leads.
-func leads(c *jetstream.ClusterInfo) bool {
-	if c == nil || len(c.Replicas) == 0 {
-		return true
-	}
-	heard := 1
-	for _, r := range c.Replicas {
-		if !r.Offline && r.Active < leaseTime {
-			heard++
-		}
-	}
-	return 2*heard > len(c.Replicas)+1
 }

@@ -72,6 +72,9 @@ func (l *Log) tryPrepare(ctx context.Context) error {
 	if err := l.checkEnds(ctx, info.State); err != nil {
 		return err
 	}
+	if _, err := l.tryLastSequence(ctx); err != nil {
+		return err
+	}
 	if _, err := l.ensure(ctx, l.besideSettings()); err != nil {
 		return err
 	}
