@@ -33,7 +33,9 @@ type Log interface {
 	// ReadStream yields the records of stream with a version above after, in
 	// order, until the end of the stream as it is when the read gets there. A
 	// stream that does not exist is empty. The sequence ends after the first
-	// error, which comes with a zero record; an ended context is such an error.
+	// error, which comes with a zero record; an ended context is such an error. A
+	// read that ends without an error has yielded every record that was
+	// acknowledged before the read began, to this process or to another one.
 	ReadStream(ctx context.Context, stream StreamID, after Version) iter.Seq2[Recorded, error]
 
 	// ReadAll yields the records of all streams with a position above after, in
@@ -59,7 +61,10 @@ type Head struct {
 	Hash    Hash    `json:"hash"`
 }
 
-// Heads is a log that can tell where it and its streams end without reading them.
+// Heads is a log that can tell where it and its streams end without reading them. What
+// Head and End return is not older than a record that was acknowledged before the call,
+// to this process or to another one. Package oat confirms with Head that a command is refused
+// for what is still so.
 type Heads interface {
 	// Head is what the log noted of the stream's last record when it was
 	// appended. [VerifyChain] holds the stream against it, so that a change to the

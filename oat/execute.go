@@ -32,9 +32,9 @@ const (
 //
 // Commands of one organization wait for each other here, because only one of them
 // could be appended anyway. A command is first decided on the state in memory. If
-// that is behind, the append conflicts and the command is decided again; a command
-// that appends nothing is confirmed by looking into the log, so that nobody is
-// refused for what is no longer so.
+// that is behind, the append conflicts and the command is decided again. A command that
+// is refused, or appends nothing, is decided again unless the log confirms that the stream
+// ends with the record that the state ends with.
 func (s *Service) execute(ctx context.Context, by Actor, name string, decide decision, done func(*organization)) error {
 	if err := by.problems().orNil(); err != nil {
 		return err
@@ -60,34 +60,59 @@ func (s *Service) execute(ctx context.Context, by Actor, name string, decide dec
 }
 
 func (s *Service) run(ctx context.Context, by Actor, e *entry, decide decision) error {
-	newest := e.state == nil // whether the state is what the log holds now
-	if newest {
+	if e.state == nil {
 		if err := s.refresh(ctx, e); err != nil {
 			return err
 		}
 	}
 	for conflicts := 0; ; {
 		now := s.cfg.Now()
-		payloads, err := decide(e.state, now)
-		if err == nil && len(payloads) > 0 {
+		payloads, refusal := decide(e.state, now)
+		var err error
+		if refusal == nil && len(payloads) > 0 {
 			err = s.append(ctx, by, e, now, payloads)
-			if !errors.Is(err, events.ErrConflict) {
-				return err
-			}
-			if conflicts++; conflicts == maxConflicts {
-				return fmt.Errorf("%w: %s: %w", ErrBusy, e.name, err)
-			}
-			s.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, "command decided again", slog.String("organization", e.name), slog.Any("cause", err))
-			newest = false
+		} else if err = s.confirm(ctx, e.state); err == nil {
+			return refusal
 		}
-		if newest {
+		if !errors.Is(err, events.ErrConflict) {
 			return err
 		}
+		if conflicts++; conflicts == maxConflicts {
+			return fmt.Errorf("%w: %s: %w", ErrBusy, e.name, err)
+		}
+		s.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, "command decided again", slog.String("organization", e.name), slog.Any("cause", err))
 		if err := s.refresh(ctx, e); err != nil {
 			return err
 		}
-		newest = true
 	}
+}
+
+// confirm returns nil when the log's stream ends with the record that the state ends with,
+// and an [events.ErrConflict] when it ends otherwise. It compares the record's version and
+// hash with the log's head, or with the record itself when the log has no heads.
+func (s *Service) confirm(ctx context.Context, state *organization) (err error) {
+	stream := events.OrganizationStream(state.name)
+	var known, head events.Head
+	if state.version > 0 {
+		known = events.Head{Version: state.version, Hash: state.last.Hash()}
+	}
+	if heads, ok := s.cfg.Log.(events.Heads); ok {
+		if head, err = heads.Head(ctx, stream); err != nil {
+			return fmt.Errorf("confirm %s: %w", state.name, err)
+		}
+	} else {
+		for r, err := range s.cfg.Log.ReadStream(ctx, stream, max(known.Version-1, 0)) {
+			if err != nil {
+				return fmt.Errorf("confirm %s: %w", state.name, err)
+			}
+			head = events.Head{Version: r.Version, Hash: r.Hash()}
+		}
+	}
+	if head != known {
+		return fmt.Errorf("%w: %s ends at version %d %s, decided at version %d %s",
+			events.ErrConflict, stream, head.Version, head.Hash, known.Version, known.Hash)
+	}
+	return nil
 }
 
 // append records the payloads as the next events of the organization, folds them

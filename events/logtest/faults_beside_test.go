@@ -284,6 +284,17 @@ func restartFaults() []fault {
 			return yielding(func(_ int, r events.Recorded) (skip, stop bool) { return r.Position > end, false })(h)
 		}),
 	}, {
+		name:     "a handle remembers the head of a stream",
+		caughtBy: []string{"a handle shows at once what another acknowledged"},
+		plant: again(with(func(h *handle, f *beside) {
+			var seen sync.Map
+			f.head = func(ctx context.Context, stream events.StreamID) (events.Head, error) {
+				head, err := h.Head(ctx, stream)
+				first, _ := seen.LoadOrStore(stream, head)
+				return first.(events.Head), err
+			}
+		})),
+	}, {
 		name:     "closing a handle closes the data",
 		caughtBy: []string{"closing one handle leaves the other open"},
 		plant:    with(func(h *handle, f *beside) { f.closing = h.Log.Close }),

@@ -10,6 +10,10 @@ func secondCases() []Case {
 		"A second process answers from what it knew when it started.",
 		handlesSeeEachOther,
 	}, {
+		"a handle shows at once what another acknowledged",
+		"A process decides on what it saw last, and refuses a command for what another process has changed.",
+		handlesAreNeverBehind,
+	}, {
 		"two handles refuse each other's conflicts and duplicates",
 		"Versions and IDs are checked against the memory of one process, and the other writes past it.",
 		handlesRefuseEachOther,
@@ -62,6 +66,27 @@ func handlesSeeEachOther(s *subject) {
 	if !s.h.NoCheckpoints {
 		second.saveCheckpoint("mailer", want[4].Position)
 		s.checkpointIs("mailer", want[4].Position)
+	}
+}
+
+// handlesAreNeverBehind has each handle look before the other one appends, so that whatever a
+// handle remembers is old.
+func handlesAreNeverBehind(s *subject) {
+	second := s.second()
+	defer second.end()
+	var want []events.Recorded
+	for i := range 6 {
+		pair := []*subject{s, second}
+		writer, reader := pair[i%2], pair[(i+1)%2]
+		reader.refuses(events.ErrConflict, acme, 1000, s.envelope())
+		reader.holds(want)
+		want = append(want, writer.append(acme, events.Any, s.batch(1+i%2)...)...)
+		if !s.h.NoHeads {
+			reader.headIs(acme, want)
+			reader.endIs(want)
+		}
+		reader.same("the end of the stream", reader.stream(acme, want[len(want)-1].Version-1), want[len(want)-1:])
+		reader.holds(want)
 	}
 }
 
