@@ -92,10 +92,7 @@ func (s *Service) run(ctx context.Context, by Actor, e *entry, decide decision) 
 // hash with the log's head, or with the record itself when the log has no heads.
 func (s *Service) confirm(ctx context.Context, state *organization) (err error) {
 	stream := events.OrganizationStream(state.name)
-	var known, head events.Head
-	if state.version > 0 {
-		known = events.Head{Version: state.version, Hash: state.last.Hash()}
-	}
+	known, head := state.head, events.Head{}
 	if heads, ok := s.cfg.Log.(events.Heads); ok {
 		if head, err = heads.Head(ctx, stream); err != nil {
 			return fmt.Errorf("confirm %s: %w", state.name, err)

@@ -254,6 +254,34 @@ func TestMissingRecords(t *testing.T) {
 	}
 }
 
+// A record that is found missing of an organization which is closed already is explained by
+// that. Fails if refold waits refoldInterval then.
+func TestMissingRecordOfAClosedOrganization(t *testing.T) {
+	log := &switched{log: twoOrganizations(t)}
+	appendEvent(t, log, 7, "organization/acme", &events.TokenDeactivated{Token: known})
+	forge := func(r *events.Recorded) bool {
+		if r.Stream == "organization/acme" && r.Version == 2 {
+			r.Actor = "mallory"
+		}
+		return true
+	}
+	log.set(log.log, forge)
+	all := newEverything()
+	r := newRunner(t, projection.RunnerConfig{Log: log, Projections: all.list()})
+	if err := r.CatchUp(t.Context()); err != nil || len(all.tokens.Suspects()) != 1 {
+		t.Fatalf("%v, closed %v", err, all.tokens.Suspects())
+	}
+	for n := range byte(2) {
+		appendEvent(t, log, 8+n, "organization/acme", &events.OrganizationPlanChanged{Plan: "business"})
+	}
+	log.set(log.log, func(r *events.Recorded) bool {
+		return forge(r) && (r.Stream != "organization/acme" || r.Version != 4)
+	})
+	if err := r.CatchUp(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // A projection that cannot be reset stops when its log was forked.
 func TestForkedLogStopsWhatCannotBeReset(t *testing.T) {
 	full := twoOrganizations(t)
