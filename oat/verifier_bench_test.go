@@ -31,21 +31,23 @@ func newFleet(tb testing.TB, tokens int, cfg VerifierConfig) *fleet {
 	random := rand.NewChaCha8([32]byte{1})
 	var batch []events.Recorded
 	position := events.Position(0)
-	record := func(organization string, version events.Version, p events.Payload) {
-		eventType, data, err := events.Encode(p)
+	var head events.Head // of the newest organization
+	record := func(organization string, p events.Payload) {
+		envelope, err := events.NewEnvelope([16]byte{}, time.Unix(0, 0), "alice", p)
 		if err != nil {
 			tb.Fatal(err)
 		}
+		var sealed []events.Recorded
+		sealed, head = events.Seal(events.OrganizationStream(organization), head, []events.Envelope{envelope})
 		position++
-		r := events.Recorded{Stream: events.OrganizationStream(organization), Version: version, Position: position}
-		r.Type, r.Data, r.Time = eventType, data, time.Unix(0, 0)
-		batch = append(batch, r)
+		sealed[0].Position = position
+		batch = append(batch, sealed[0])
 	}
 	for i := range tokens {
 		organization := fmt.Sprintf("org-%06d", i/tokensPerOrganization)
-		version := events.Version(i%tokensPerOrganization) + 2
-		if version == 2 {
-			record(organization, 1, &events.OrganizationRegistered{Plan: quota.Team, Owners: []string{"alice"}})
+		if i%tokensPerOrganization == 0 {
+			head = events.Head{}
+			record(organization, &events.OrganizationRegistered{Plan: quota.Team, Owners: []string{"alice"}})
 		}
 		id, err := uuid.NewRandomFromReader(random)
 		if err != nil {
@@ -55,7 +57,7 @@ func newFleet(tb testing.TB, tokens int, cfg VerifierConfig) *fleet {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		record(organization, version, &events.TokenGenerated{
+		record(organization, &events.TokenGenerated{
 			Token: id.String(), Label: "ci", Digest: secret.digest(), ExpiresAt: "2200-01-01T00:00:00Z",
 			Resources: []Resource{Repository(organization+"/api", ReadWrite)},
 		})
@@ -66,6 +68,9 @@ func newFleet(tb testing.TB, tokens int, cfg VerifierConfig) *fleet {
 			}
 			batch = batch[:0:0]
 		}
+	}
+	if closed := f.verifier.Suspects(); len(closed) > 0 {
+		tb.Fatalf("%d organizations are closed", len(closed))
 	}
 	f.verifier.cfg.MaxStaleness = time.Hour
 	f.verifier.Confirm(time.Now())
