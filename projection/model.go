@@ -86,6 +86,14 @@ func (m *model[S]) Suspects() []events.StreamID {
 	return suspects
 }
 
+// Closed returns why an organization is closed, nil while it is open. What the read model
+// shows of a closed organization are the records before the one that the error names.
+func (m *model[S]) Closed(organization string) error {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.closed[organization]
+}
+
 // Reset implements [Rebuilder].
 func (m *model[S]) Reset(context.Context) error {
 	m.mu.Lock()

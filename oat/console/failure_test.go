@@ -195,3 +195,24 @@ func TestPrefix(t *testing.T) {
 		}
 	}
 }
+
+// Owners of an organization whose records were changed behind the library's back are told
+// so, nobody else is, and other organizations are served. Fails if owns takes a damaged
+// organization for an unavailable one, or if damaged does not ask who owned it.
+func TestDamagedOrganizationIsClosed(t *testing.T) {
+	d := newDesk(t)
+	d.generate("ci", oat.Never())
+	envelope, err := events.NewEnvelope([16]byte{1}, d.Clock.Now(), "mallory", &events.TokenDeleted{Token: "0190b1c2-7d3e-4f5a-8b9c-0d1e2f3a4b5c"})
+	must(t, err)
+	_, err = d.Log.Append(t.Context(), events.OrganizationStream("acme"), events.Any, envelope)
+	must(t, err)
+	d.catchUp()
+	for _, page := range []string{"/orgs/acme/tokens", "/orgs/acme/activity", "/orgs/acme/organization"} {
+		d.get(page).is(http.StatusServiceUnavailable).says("This organization is closed").says("All of its tokens are refused").says("there is no token 0190b1c2")
+	}
+	d.user = "carol"
+	if stranger, unknown := d.get("/orgs/acme/tokens"), d.get("/orgs/none/tokens"); stranger.Code != unknown.Code || strings.Contains(stranger.Body.String(), "closed") {
+		t.Errorf("a stranger gets %d, for an organization that does not exist %d", stranger.Code, unknown.Code)
+	}
+	d.get("/orgs/globex/tokens").is(http.StatusOK)
+}

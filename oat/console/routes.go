@@ -5,11 +5,13 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/oatmill/oatmill/events"
 	"github.com/oatmill/oatmill/oat"
 	"github.com/oatmill/oatmill/projection"
 )
@@ -118,10 +120,30 @@ func (v *visit) owns(organization string) bool {
 		return known
 	case errors.Is(err, oat.ErrNotOwner), errors.Is(err, oat.ErrNotFound), errors.Is(err, oat.ErrInvalid):
 		v.notFound(v.w, v.r)
+	case errors.Is(err, events.ErrDamaged):
+		v.damaged(organization, err)
 	case err != nil:
 		v.unavailable(v.w, v.r, err)
 	}
 	return err == nil
+}
+
+// damaged tells an owner that the organization's records are not the ones that were
+// appended. Who owns it cannot be asked of such records; what was read before they were
+// damaged tells, or the host. Everybody else is answered as if there were no organization.
+func (v *visit) damaged(organization string, err error) {
+	v.log(v.r, slog.LevelError, "organization is damaged", err)
+	owned, failed := v.owned()
+	if failed != nil || !slices.Contains(owned, organization) {
+		v.notFound(v.w, v.r)
+		return
+	}
+	problem := "The operator finds the cause in the log of the server."
+	if closed := v.cfg.Tokens.Closed(organization); closed != nil {
+		problem = "The cause, for the operator: " + closed.Error()
+	}
+	v.fail(v.w, v.r, http.StatusServiceUnavailable, "This organization is closed",
+		"The records of "+organization+" are not the ones that were written. All of its tokens are refused and nothing can be changed until the records are repaired. "+problem)
 }
 
 // settle waits for the read models, and takes over what they say of the organization by
