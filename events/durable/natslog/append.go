@@ -127,7 +127,7 @@ func (a *attempt) try() (records []events.Recorded, done bool, err error) {
 	if records != nil || err != nil {
 		return a.settled(records, err)
 	}
-	if a.expected != events.Any && a.expected != n.head.Version {
+	if !n.head.Admits(a.expected, a.batch) {
 		if !a.fresh {
 			n.current, a.doubt = false, true
 			return nil, false, nil

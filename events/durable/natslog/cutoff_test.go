@@ -78,8 +78,8 @@ func answersNothingOld(t *testing.T, log *natslog.Log, acknowledged int64) {
 			if err == nil && got != acknowledged {
 				t.Errorf("%s: %d, and %d was acknowledged before", name, got, acknowledged)
 			}
-			if err != nil && !errors.Is(err, natslog.ErrUnavailable) {
-				t.Errorf("%s: %v, want %v", name, err, natslog.ErrUnavailable)
+			if err != nil && !errors.Is(err, events.ErrUnavailable) {
+				t.Errorf("%s: %v, want %v", name, err, events.ErrUnavailable)
 			}
 		})
 	}

@@ -218,6 +218,7 @@ func (l *Log) records(e *entry) ([]events.Recorded, error) {
 		}
 		rest = after[f.Size+1:]
 	}
+	records[len(records)-1].SetStored(e.head.Hash)
 	if len(rest) > 0 {
 		return nil, l.damaged(e.seq, "%d bytes behind the last record", len(rest))
 	}
