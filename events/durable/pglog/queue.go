@@ -48,7 +48,7 @@ func (a *addition) answer(records []events.Recorded, err error) {
 
 // fits tells whether the addition is right for a stream with that head.
 func (a *addition) fits(head events.Head) bool {
-	return a.expected == events.Any || a.expected == head.Version
+	return head.Admits(a.expected, a.batch)
 }
 
 func (a *addition) conflict(head events.Head) error {

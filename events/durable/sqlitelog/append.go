@@ -60,7 +60,7 @@ func (w *writer) append(a *addition) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	fits := a.expected == events.Any || a.expected == s.head.Version
+	fits := s.head.Admits(a.expected, a.batch)
 	if !fits || w.wary {
 		if known, err := w.earlier(a); err != nil || known.settled() {
 			return known, err
