@@ -63,7 +63,9 @@ func (h *Handler) session(r *http.Request, now time.Time) (user string, err erro
 		return "", nil
 	}
 	scheme, token, ok := strings.Cut(given[0], " ")
-	if len(given) > 1 || !ok || !strings.EqualFold(scheme, "Bearer") || len(token) > maxBearer {
+	// Docker Hub's older clients send "JWT" as the scheme.
+	bearer := strings.EqualFold(scheme, "Bearer") || strings.EqualFold(scheme, "JWT")
+	if len(given) > 1 || !ok || !bearer || len(token) > maxBearer {
 		return "", errSession
 	}
 	payload, err := h.verified(token)
@@ -74,11 +76,21 @@ func (h *Handler) session(r *http.Request, now time.Time) (user string, err erro
 	if err := json.Unmarshal(payload, &c); err != nil {
 		return "", errSession
 	}
-	// The time is compared to the second, as claims have it, and without leeway.
-	if c.Issuer != h.cfg.Issuer || c.Audience != audience || c.Subject == "" || c.Expires == nil || now.Unix() >= *c.Expires {
+	if c.Issuer != h.cfg.Issuer || c.Audience != audience || c.Subject == "" || !c.valid(now) {
 		return "", errSession
 	}
 	return c.Subject, nil
+}
+
+// leeway is how far the clocks of processes that share a key may be apart.
+const leeway = time.Minute
+
+// valid reports whether the session has begun, has not ended and lasts no longer than
+// [SessionTTL]. A session that was signed while a clock was ahead ends with the correction
+// of that clock. The expiry is compared to the second and without leeway.
+func (c *claims) valid(now time.Time) bool {
+	return c.Expires != nil && now.Unix() < *c.Expires &&
+		c.IssuedAt <= now.Add(leeway).Unix() && *c.Expires <= c.IssuedAt+int64((SessionTTL+leeway)/time.Second)
 }
 
 // verified is the payload of a compact JWS that one of the keys signed. Of the JWS only

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -223,13 +224,77 @@ func TestForgedClaims(t *testing.T) {
 		"nothing":                 "",
 		"a blank in it":           good[:20] + " " + good[20:],
 	})
-	for _, authorization := range []string{"", "Bearer", "Basic YWxpY2U6eA==", good, "JWT " + good} {
+	for _, authorization := range []string{"", "Bearer", "Basic YWxpY2U6eA==", good, "JWT", "JWT  " + good, "Token " + good, "JWT Bearer " + good} {
 		if f.admits(authorization) {
 			t.Errorf("%q: admitted", authorization)
 		}
 	}
 	r := f.request(http.MethodGet, tokensOfAcme, "alice", nil, "Authorization", "Bearer "+good)
 	f.serve(r).is(401) // twice is once too often
+}
+
+// TestOlderScheme takes a session with the scheme JWT ("Authorization: JWT TOKEN"), which Docker
+// Hub's API took before Bearer and which scripts still send.
+//
+// Fails if session compares the scheme to Bearer alone, or the scheme by letter case.
+func TestOlderScheme(t *testing.T) {
+	d := newDesk(t)
+	for _, scheme := range []string{"JWT", "jwt", "Jwt", "Bearer", "BEARER"} {
+		if !d.admits(scheme + " " + d.jwt("alice")) {
+			t.Errorf("%s: refused", scheme)
+		}
+	}
+}
+
+// TestSessionOfClockAhead refuses sessions that were signed while a clock was ahead, once the
+// clock is right again (RFC 7519, 4.1.6; RFC 8725, 3.10).
+//
+// Fails if iat is not compared with the clock, or the lifetime not with SessionTTL.
+func TestSessionOfClockAhead(t *testing.T) {
+	f := newForger(t)
+	now := f.Clock.Now().Unix()
+	const ttl = int64(hubapi.SessionTTL / time.Second)
+	session := func(iat, exp any) string {
+		claims := maps.Clone(f.claims)
+		if claims["iat"], claims["exp"] = iat, exp; iat == nil {
+			delete(claims, "iat")
+		}
+		return f.sign(claims)
+	}
+	f.refuses(map[string]string{
+		"a year ahead":            session(now+365*86400, now+365*86400+ttl),
+		"two minutes ahead":       session(now+120, now+120+ttl),
+		"just above the leeway":   session(now+61, now+61+ttl),
+		"longer than SessionTTL":  session(now, now+ttl+61),
+		"long, from the past":     session(now-86400, now+60),
+		"without iat":             session(nil, now+60),
+		"iat null":                session(json.RawMessage("null"), now+60),
+		"the largest iat":         session(int64(math.MaxInt64), now+60),
+		"the least iat":           session(int64(math.MinInt64), now+60),
+		"the largest exp":         session(now, int64(math.MaxInt64)),
+		"iat of a text":           session("0", now+60),
+		"exp beyond what fits":    session(now, json.RawMessage("9223372036854775808")),
+		"iat with a long decimal": session(json.RawMessage("1e300"), now+60),
+	})
+	for name, jwt := range map[string]string{
+		"at the leeway":           session(now+60, now+60+ttl),
+		"a clock that is behind":  session(now-60, now-60+ttl),
+		"a minute over the TTL":   session(now, now+ttl+60),
+		"about to end":            session(now-ttl+1, now+1),
+		"shorter than SessionTTL": session(now, now+60),
+	} {
+		if !f.admits("Bearer " + jwt) {
+			t.Errorf("%s: refused", name)
+		}
+	}
+	// The same with a clock that was set back: the host signs, and a correction follows.
+	ahead := newDesk(t)
+	ahead.Clock.Advance(24 * time.Hour)
+	jwt := ahead.jwt("alice")
+	ahead.Clock.Advance(-24 * time.Hour)
+	if ahead.admits("Bearer " + jwt) {
+		t.Error("a session of tomorrow is good today")
+	}
 }
 
 // A key is replaced without anybody being signed out.
