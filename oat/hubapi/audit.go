@@ -87,29 +87,37 @@ func (q query) matches(entry auditObject) bool {
 		(q["name"] == "" || q["name"] == entry.Name) && (q["actor"] == "" || q["actor"] == entry.Actor)
 }
 
-// span reads from and to: from is in, to is not.
+// span reads from and to. An instant in to is the first that is left out; a day in to is
+// the last that is included, as in the console.
 func (q query) span() (projection.Span, error) {
 	found := problems{}
-	span := projection.Span{Since: q.instant("from", found), Until: q.instant("to", found), Descending: true}
+	since, _ := q.instant("from", found)
+	until, day := q.instant("to", found)
+	if day {
+		until = until.AddDate(0, 0, 1)
+	}
+	span := projection.Span{Since: since, Until: until, Descending: true}
 	if len(found) > 0 {
 		return span, refuseFields(found)
 	}
 	return span, nil
 }
 
-// instant reads a parameter that is a time, or a day for its beginning in UTC.
-func (q query) instant(name string, found problems) time.Time {
+// instant reads a parameter that is a time, or a day for its beginning in UTC, and reports
+// whether it is a day.
+func (q query) instant(name string, found problems) (at time.Time, day bool) {
 	text := q[name]
 	if text == "" {
-		return time.Time{}
+		return time.Time{}, false
 	}
-	for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
-		if at, err := time.Parse(layout, text); err == nil {
-			return at
-		}
+	if at, err := time.Parse(time.DateOnly, text); err == nil {
+		return at, true
 	}
-	found.add(name, "want an instant like 2027-01-31T00:00:00Z, or a day like 2027-01-31")
-	return time.Time{}
+	at, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		found.add(name, "want an instant like 2027-01-31T00:00:00Z, or a day like 2027-01-31")
+	}
+	return at, false
 }
 
 func auditOf(e *projection.Entry) auditObject {

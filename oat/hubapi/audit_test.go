@@ -27,7 +27,8 @@ type auditLog struct {
 	Description string            `json:"action_description"`
 }
 
-// The audit log tells everything that was decided, the newest first.
+// The audit log tells everything that was decided, the newest first. A day in from or to is
+// included, as in the console. Fails if a day in to ends the span at its beginning.
 func TestAudit(t *testing.T) {
 	d := newDesk(t)
 	ctx, host := context.Background(), oat.Actor{Host: "billing", Reason: "invoice 7"}
@@ -66,6 +67,12 @@ func TestAudit(t *testing.T) {
 		"from=" + url.QueryEscape("2026-01-01T01:00:01+01:00"): want[:6],
 		"to=2026-01-01T00:00:01Z":                              want[6:],
 		"from=2026-01-01&to=2026-01-02":                        want,
+		"from=2026-01-01&to=2026-01-01":                        want,
+		"to=2026-01-01":                                        want,
+		"to=2026-01-01&actor=bob&page_size=2":                  want[3:5],
+		"to=2025-12-31":                                        {},
+		"to=9999-12-31":                                        want,
+		"to=2026-01-01T00:00:00Z":                              {},
 		"from=2026-01-02":                                      {},
 		"from=2026-01-02&to=2026-01-01":                        {},
 		"from=&to=&actor=&name=&action=":                       want,
