@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// How many results a page can have, and how many pages there can be.
+// How many results a page can have, and how many pages there can be. Docker Hub answers a
+// larger page size with its largest page, and so does this API.
 const (
 	MaxPageSize = 100
 	MaxPage     = 1_000_000
@@ -46,11 +47,28 @@ type page struct{ number, size int }
 // page reads page and page_size.
 func (q query) page(size int) (page, error) {
 	found := problems{}
-	p := page{q.number("page", 1, MaxPage, found), q.number("page_size", size, MaxPageSize, found)}
+	p := page{q.number("page", 1, MaxPage, found), q.size(size, found)}
 	if len(found) > 0 {
 		return p, refuseFields(found)
 	}
 	return p, nil
+}
+
+// size reads page_size, and cuts it to the largest page.
+func (q query) size(absent int, found problems) int {
+	text, given := q["page_size"]
+	if !given {
+		return absent
+	}
+	if strings.Trim(text, "0123456789") != "" || strings.Trim(text, "0") == "" {
+		found.add("page_size", "must be a number above 0")
+		return absent
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil { // more digits than fit
+		return MaxPageSize
+	}
+	return min(n, MaxPageSize)
 }
 
 // number reads a parameter that is a number from 1 to most.
