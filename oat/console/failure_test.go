@@ -53,8 +53,9 @@ func newBrokenDesk(t *testing.T, options ...func(*console.Config)) (*desk, *brok
 }
 
 // While the log cannot be written to, every form comes back with what was typed, nothing
-// is changed, and the host hears of it. Sent again later, it does what it should. Break it
-// by giving the form a new name in the answer.
+// is changed, and the host hears of it. The answer is 503 with Retry-After (RFC 9110 15.6.4).
+// Sent again later, it does what it should. Fails if the form has a new name in the answer, or
+// trouble sets no Retry-After.
 func TestLogCannotBeWritten(t *testing.T) {
 	var logged bytes.Buffer
 	d, log := newBrokenDesk(t, func(cfg *console.Config) { cfg.Logger = slog.New(slog.NewTextHandler(&logged, nil)) })
@@ -62,6 +63,19 @@ func TestLogCannotBeWritten(t *testing.T) {
 	forms := map[string]answer{
 		newPath: d.get(newPath), tokenPath(token, "/edit"): d.get(tokenPath(token, "/edit")),
 		tokenPath(token, "/deactivate"): d.get(tokenPath(token, "/deactivate")), tokenPath(token, "/delete"): d.get(tokenPath(token, "/delete")),
+	}
+	for _, cause := range []error{events.ErrFull, events.ErrBusy, events.ErrReadOnly, events.ErrDenied, events.ErrUnavailable, errors.New("a bug")} {
+		log.fail(&log.before, fmt.Errorf("append to organization/acme: %w", cause))
+		for path, page := range forms {
+			form := page.filled()
+			if form.Has("label") {
+				form.Set("label", "typed")
+				form.Set("access", "public")
+			}
+			if a := d.post(path, form).is(http.StatusServiceUnavailable).says("Nothing was changed"); a.Header().Get("Retry-After") == "" {
+				t.Errorf("%s, %v: does not say when to come back", path, cause)
+			}
+		}
 	}
 	log.fail(&log.before, errors.New("disk is full"))
 	for path, page := range forms {
@@ -93,7 +107,11 @@ func TestLostReply(t *testing.T) {
 	d, log := newBrokenDesk(t)
 	form := d.get(newPath).filled("label", "ci", "access", "all")
 	log.fail(&log.after, fmt.Errorf("connection: %w", events.ErrUnknownOutcome))
-	again := d.post(newPath, form).is(http.StatusServiceUnavailable).says("it is not known whether").filled()
+	lost := d.post(newPath, form).is(http.StatusServiceUnavailable).says("it is not known whether")
+	if lost.Header().Get("Retry-After") == "" {
+		t.Error("does not say when to come back")
+	}
+	again := lost.filled()
 	log.after.Store(nil)
 	d.post(newPath, again).is(http.StatusConflict).says("This form was sent already")
 	if d.count() != 1 {

@@ -224,6 +224,11 @@ func (v *visit) showRepeated(f form, token uuid.UUID) {
 // shown with it, to be sent again: it names its request or its version, so that nothing is
 // done twice.
 func (v *visit) trouble(err error) (status int, text string) {
+	defer func() {
+		if status == http.StatusServiceUnavailable {
+			retryLater(v.w)
+		}
+	}()
 	switch {
 	case errors.Is(err, oat.ErrBusy):
 		return http.StatusServiceUnavailable, "Nothing was changed, because others are changing the organization right now. Send the form again."

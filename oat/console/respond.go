@@ -198,9 +198,12 @@ func (c *Console) crossOrigin(w http.ResponseWriter, r *http.Request) {
 
 func (c *Console) unavailable(w http.ResponseWriter, r *http.Request, err error) {
 	c.log(r, slog.LevelError, "console cannot answer", err)
-	w.Header().Set("Retry-After", "2")
+	retryLater(w)
 	c.fail(w, r, http.StatusServiceUnavailable, "Not available at the moment", "The organization's data cannot be read now. Nothing was changed. Try again in a moment.")
 }
+
+// retryLater says when a request that is answered 503 can be sent again.
+func retryLater(w http.ResponseWriter) { w.Header().Set("Retry-After", "2") }
 
 // counted is a number with its noun.
 func counted[N int | int64](n N, noun string) string {
