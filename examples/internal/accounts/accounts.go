@@ -34,7 +34,10 @@ import (
 	"strings"
 	"time"
 
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	"modernc.org/sqlite" // also the driver "sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/oatmill/oatmill/events"
 )
 
 // How long what opens is good.
@@ -191,14 +194,15 @@ func (a *Accounts) Check(ctx context.Context, name, password string) error {
 
 // Holder is whom a link is for, without using it up.
 func (a *Accounts) Holder(ctx context.Context, link string) (name string, ok bool, err error) {
-	return a.person(ctx, `SELECT person FROM links WHERE digest = ? AND expires > ?`, link)
+	return a.person(ctx, `SELECT person FROM links WHERE digest = ? AND `+valid, link, LinkTTL)
 }
 
 // Redeem uses a link up and begins a session, both or neither.
 func (a *Accounts) Redeem(ctx context.Context, link, before string) (session string, err error) {
 	return session, a.within(ctx, func(tx *sql.Tx) error {
 		var name string
-		err := tx.QueryRowContext(ctx, `DELETE FROM links WHERE digest = ? AND expires > ? RETURNING person`, digest(link), a.now().UnixNano()).Scan(&name)
+		from, to := a.expiries(LinkTTL)
+		err := tx.QueryRowContext(ctx, `DELETE FROM links WHERE digest = ? AND `+valid+` RETURNING person`, digest(link), from, to).Scan(&name)
 		if errors.Is(err, sql.ErrNoRows) {
 			return ErrRefused
 		}
@@ -225,7 +229,7 @@ func (a *Accounts) begin(ctx context.Context, tx *sql.Tx, name, before string) (
 
 // User is whose session it is, and false for none.
 func (a *Accounts) User(ctx context.Context, session string) (name string, ok bool, err error) {
-	return a.person(ctx, `SELECT person FROM sessions WHERE digest = ? AND expires > ?`, session)
+	return a.person(ctx, `SELECT person FROM sessions WHERE digest = ? AND `+valid, session, SessionTTL)
 }
 
 // SignOut ends a session.
@@ -234,9 +238,24 @@ func (a *Accounts) SignOut(ctx context.Context, session string) error {
 	return wrap("end a session", err)
 }
 
+// valid is the condition for links and sessions that open now. Its parameters are those of
+// expiries.
+const valid = `expires > ? AND expires <= ?`
+
+// leeway is how far the clocks of processes that share the file may be apart.
+const leeway = time.Minute
+
+// expiries returns between which instants something expires that opens now and was made to
+// last for ttl. What was made while a clock was ahead ends when the clock is corrected.
+func (a *Accounts) expiries(ttl time.Duration) (from, to int64) {
+	now := a.now()
+	return now.UnixNano(), now.Add(ttl + leeway).UnixNano()
+}
+
 // person asks whose something is that is good now.
-func (a *Accounts) person(ctx context.Context, query, opens string) (name string, ok bool, err error) {
-	err = a.db.QueryRowContext(ctx, query, digest(opens), a.now().UnixNano()).Scan(&name)
+func (a *Accounts) person(ctx context.Context, query, opens string, ttl time.Duration) (name string, ok bool, err error) {
+	from, to := a.expiries(ttl)
+	err = a.db.QueryRowContext(ctx, query, digest(opens), from, to).Scan(&name)
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", false, nil
 	}
@@ -250,16 +269,47 @@ func (a *Accounts) within(ctx context.Context, do func(*sql.Tx) error) error {
 		return wrap("change accounts", err)
 	}
 	if err := do(tx); err != nil {
+		if causeOf(err) != nil {
+			err = wrap("change accounts", err)
+		}
 		return errors.Join(err, tx.Rollback())
 	}
 	return wrap("change accounts", tx.Commit())
 }
 
+// wrap returns an error of the file with the value of package events that says what the
+// caller can do about it, as the logs do.
 func wrap(what string, err error) error {
 	if err == nil {
 		return nil
 	}
+	if cause := causeOf(err); cause != nil {
+		err = fmt.Errorf("%w: %w", cause, err)
+	}
 	return fmt.Errorf("%s: %w", what, err)
+}
+
+// causeOf returns the value of package events for an error of SQLite, nil for other errors.
+func causeOf(err error) error {
+	failed := (*sqlite.Error)(nil)
+	if !errors.As(err, &failed) {
+		return nil
+	}
+	switch failed.Code() & 0xff {
+	case sqlite3.SQLITE_FULL:
+		return events.ErrFull
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
+		return events.ErrBusy
+	case sqlite3.SQLITE_READONLY:
+		return events.ErrReadOnly
+	case sqlite3.SQLITE_PERM:
+		return events.ErrDenied
+	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN:
+		return events.ErrUnavailable
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+		return events.ErrDamaged
+	}
+	return nil
 }
 
 // digest is what is kept of something that opens.

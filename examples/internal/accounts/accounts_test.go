@@ -149,6 +149,31 @@ func TestSession(t *testing.T) {
 	whose(t, a, third, "")
 }
 
+// TestClockAhead: what was made while the clock was ahead ends when the clock is corrected, and
+// clocks may be a minute apart. Fails if valid has no upper bound.
+func TestClockAhead(t *testing.T) {
+	a, c, _ := open(t)
+	right := c.at
+	for _, ahead := range []time.Duration{time.Minute, 61 * time.Second, 365 * 24 * time.Hour} {
+		c.at = right.Add(ahead)
+		person := add(t, a, ahead.String())
+		session, err := a.SignIn(t.Context(), person.Name, person.Password, "")
+		must(t, err)
+		c.at = right
+		want := ""
+		if ahead <= time.Minute {
+			want = person.Name
+		}
+		whose(t, a, session, want)
+		if name, ok, err := a.Holder(t.Context(), person.Link); err != nil || name != want || ok != (want != "") {
+			t.Errorf("%v ahead: the link is %q's (%t, %v), want %q", ahead, name, ok, err, want)
+		}
+		if _, err := a.Redeem(t.Context(), person.Link, ""); errors.Is(err, accounts.ErrRefused) != (want == "") {
+			t.Errorf("%v ahead: the link is redeemed with %v", ahead, err)
+		}
+	}
+}
+
 // TestReset: whoever had a person's password, link or session has nothing any more.
 func TestReset(t *testing.T) {
 	a, _, _ := open(t)
