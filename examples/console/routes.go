@@ -15,19 +15,21 @@ import (
 	"github.com/oatmill/oatmill/oat/console"
 	"github.com/oatmill/oatmill/oat/hubapi"
 	"github.com/oatmill/oatmill/oat/registryauth"
+	"github.com/oatmill/oatmill/quota"
 )
 
 // routes is everything the server answers.
 func (s *server) routes(verbose bool) (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", site.Health(s.verifier))
-	desk, err := newDesk(s)
+	signIns := quota.NewAttempts(s.tries) // of the form and the API together
+	desk, err := newDesk(s, signIns)
 	if err != nil {
 		return nil, err
 	}
 	desk.mount(mux)
 	handler := site.Secured(s.hsts, site.Prompt(mux, "/v2/", site.UsualLimits()))
-	return handler, errors.Join(s.mountConsole(mux, desk), s.mountAPI(mux), s.mountRegistry(mux, verbose))
+	return handler, errors.Join(s.mountConsole(mux, desk), s.mountAPI(mux, signIns), s.mountRegistry(mux, verbose))
 }
 
 func (s *server) mountConsole(mux *http.ServeMux, desk *desk) error {
@@ -44,7 +46,7 @@ func (s *server) mountConsole(mux *http.ServeMux, desk *desk) error {
 	return nil
 }
 
-func (s *server) mountAPI(mux *http.ServeMux) error {
+func (s *server) mountAPI(mux *http.ServeMux, signIns *quota.Attempts) error {
 	key, err := apiKey(s.data.File("api.key"))
 	if err != nil {
 		return err
@@ -53,7 +55,7 @@ func (s *server) mountAPI(mux *http.ServeMux) error {
 		Service: s.service, Log: s.log, Runner: s.runner,
 		Tokens: s.models.tokens, History: s.models.history, LastUsed: s.models.lastUsed,
 		SignIn: s.checkPassword, Keys: []hubapi.Key{hubapi.HMAC(key)}, BaseURL: s.url,
-		Rate: s.requests, SignInRate: s.tries, ClientAddress: s.proxies.ClientAddress, Logger: s.logger,
+		Rate: s.requests, SignIns: signIns, ClientAddress: s.proxies.ClientAddress, Logger: s.logger,
 	})
 	if err != nil {
 		return err

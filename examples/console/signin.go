@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -42,19 +41,18 @@ type desk struct {
 	page     *template.Template
 	guard    *http.CrossOriginProtection
 	address  func(*http.Request) string // of whoever sends a request
-	meter    quota.Meter
-	tries    quota.Rate // of one address
+	signIns  *quota.Attempts
 	now      func() time.Time
 }
 
-func newDesk(s *server) (*desk, error) {
+func newDesk(s *server, signIns *quota.Attempts) (*desk, error) {
 	page, err := template.New("sign-in").Parse(signInPage)
 	if err != nil {
 		return nil, err
 	}
 	d := &desk{
 		accounts: s.accounts, secure: s.secure(), logger: s.logger, page: page,
-		guard: http.NewCrossOriginProtection(), address: s.proxies.ClientAddress, tries: s.tries, now: time.Now,
+		guard: http.NewCrossOriginProtection(), address: s.proxies.ClientAddress, signIns: signIns, now: time.Now,
 	}
 	d.guard.SetDenyHandler(http.HandlerFunc(d.deny))
 	return d, d.guard.AddTrustedOrigin(s.url)
@@ -162,10 +160,14 @@ func (d *desk) signIn(w http.ResponseWriter, r *http.Request) {
 		d.render(w, status, form)
 		return
 	}
-	if !d.mayTry(w, r, &form) {
+	attempt, ok := d.mayTry(w, r, &form)
+	if !ok {
 		return
 	}
+	failed := true // also when something panics
+	defer func() { attempt.End(failed, d.now()) }()
 	session, err := d.accounts.SignIn(r.Context(), form.Name, password, d.session(r))
+	failed = errors.Is(err, accounts.ErrRefused)
 	switch {
 	case errors.Is(err, accounts.ErrRefused):
 		form.Problem = "The name or the password is not right."
@@ -195,27 +197,16 @@ func readForm(w http.ResponseWriter, r *http.Request) (form signInForm, password
 	return form, strings.TrimSpace(values.Get("password")), http.StatusOK
 }
 
-// mayTry counts a try against the address it comes from, and answers it itself if there
-// were too many.
-func (d *desk) mayTry(w http.ResponseWriter, r *http.Request, form *signInForm) bool {
-	status, ok := d.meter.Take(network(d.address(r)), d.tries, d.now())
+// mayTry begins an attempt to sign in, and answers the request itself if too many failed.
+func (d *desk) mayTry(w http.ResponseWriter, r *http.Request, form *signInForm) (*quota.Attempt, bool) {
+	attempt, status, ok := d.signIns.Begin(r.Context(), d.address(r), form.Name, d.now())
 	if !ok {
 		wait := int(status.Reset.Sub(d.now())/time.Second) + 1
 		w.Header().Set("Retry-After", fmt.Sprint(wait))
 		form.Problem = fmt.Sprintf("There were too many tries to sign in. The next is possible in %d seconds.", wait)
 		d.render(w, http.StatusTooManyRequests, *form)
 	}
-	return ok
-}
-
-// network is what tries are counted by. Whoever has one IPv6 address has 2^64 of them.
-func network(address string) string {
-	ip, err := netip.ParseAddr(address)
-	if err != nil || ip.Unmap().Is4() {
-		return address
-	}
-	network, _ := ip.WithZone("").Prefix(64)
-	return network.String()
+	return attempt, ok
 }
 
 // showLink asks before a link is used up: what only looks at links must not.

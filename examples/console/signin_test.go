@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"html"
 	"net/http"
 	"net/url"
@@ -200,4 +201,43 @@ func TestReset(t *testing.T) {
 	s.get(t, browser, "/orgs/acme/tokens").is(t, http.StatusSeeOther)
 	s.post(t, browser, linkLine.FindString(renewed), nil).is(t, http.StatusSeeOther)
 	s.get(t, browser, "/orgs/acme/tokens").is(t, http.StatusOK)
+}
+
+// TestDoorsShareOneCount: the form and both addresses of the API count the failed attempts of an
+// address together, and attempts that succeed at none of them.
+//
+// Fails if the desk or the API has a limit of its own, or counts before the password is checked.
+func TestDoorsShareOneCount(t *testing.T) {
+	s := serve(t, "--sign-in-limit", "3/1m")
+	form := func(password string) int {
+		return s.post(t, s.client(t), "/sign-in", url.Values{"name": {"alice"}, "password": {password}}).StatusCode
+	}
+	api := func(path, name, secret string) func(password string) int {
+		return func(password string) int {
+			body := fmt.Sprintf(`{%q: "alice", %q: %q}`, name, secret, password)
+			request, err := http.NewRequest(http.MethodPost, s.url+path, strings.NewReader(body))
+			must(t, err)
+			request.Header.Set("Content-Type", "application/json")
+			return send(t, s.client(t), request).StatusCode
+		}
+	}
+	doors := []func(string) int{form, api("/v2/auth/token", "identifier", "secret"), api("/v2/users/login", "username", "password")}
+	good := []int{http.StatusSeeOther, http.StatusOK, http.StatusOK}
+	for range 2 {
+		for i, door := range doors {
+			if got := door(s.password(t)); got != good[i] {
+				t.Fatalf("door %d: %d with the right password, want %d", i, got, good[i])
+			}
+		}
+	}
+	for i, door := range doors {
+		if got := door("guess"); got != http.StatusUnauthorized {
+			t.Errorf("door %d: %d, want 401", i, got)
+		}
+	}
+	for i, door := range doors {
+		if got := door(s.password(t)); got != http.StatusTooManyRequests {
+			t.Errorf("door %d: %d after three guesses at three doors, want 429", i, got)
+		}
+	}
 }

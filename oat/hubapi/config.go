@@ -36,8 +36,9 @@ type Config struct {
 	Runner *projection.Runner
 	// SignIn checks the credentials of a person and returns the name that the
 	// organization's owners are known by. It refuses them with an error that is
-	// [oat.ErrRefused], the same for a person who does not exist; every other error is
-	// logged and answered 500. The secret is wrapped so that it cannot be printed. A
+	// [oat.ErrRefused], the same for a person who does not exist. Every other error is
+	// logged. One of the storage errors of package events, such as
+	// [events.ErrUnavailable], is answered 503, any other one 500. The secret is wrapped so that it cannot be printed. A
 	// text in the form of an organization access token never comes here.
 	SignIn func(ctx context.Context, identifier string, secret oat.Secret) (user string, err error)
 	// Keys sign and verify the JWTs of people who signed in. The first one signs, all
@@ -55,9 +56,9 @@ type Config struct {
 	// Rate is how many requests a signed-in user may send, and how many an address may
 	// from which nobody is signed in. The zero Rate means [DefaultRate].
 	Rate quota.Rate
-	// SignInRate is how often one address may try to sign in. The zero Rate means
-	// [DefaultSignInRate].
-	SignInRate quota.Rate
+	// SignIns limits sign-ins that fail. A host with another way to sign in, such as a
+	// form, gives the same value to both. Nil means one with [DefaultSignInRate].
+	SignIns *quota.Attempts
 	// ClientAddress is the address a request came from, for the limits. Nil means the
 	// peer's, from Request.RemoteAddr. A host behind a proxy it trusts reads the
 	// proxy's header here.
@@ -77,7 +78,7 @@ type Config struct {
 // DefaultRate is 600 requests a minute.
 func DefaultRate() quota.Rate { return quota.Rate{Count: 600, Window: time.Minute} }
 
-// DefaultSignInRate is 30 tries a minute.
+// DefaultSignInRate returns 30 failed sign-ins a minute.
 func DefaultSignInRate() quota.Rate { return quota.Rate{Count: 30, Window: time.Minute} }
 
 // Handler is the API: an http.Handler for the addresses that the package comment lists.
@@ -88,7 +89,7 @@ type Handler struct {
 	signer     jose.Signer
 	algorithms []jose.SignatureAlgorithm
 
-	users, addresses, signIns *limiter
+	users, addresses *limiter
 }
 
 // New is a handler. The error says what is wrong with cfg.
@@ -108,7 +109,7 @@ func New(cfg Config) (*Handler, error) {
 	}
 	return &Handler{
 		cfg: cfg, base: base, signer: signer, algorithms: algorithmsOf(cfg.Keys),
-		users: newLimiter(cfg.Rate), addresses: newLimiter(cfg.Rate), signIns: newLimiter(cfg.SignInRate),
+		users: newLimiter(cfg.Rate), addresses: newLimiter(cfg.Rate),
 	}, nil
 }
 
@@ -120,8 +121,8 @@ func (cfg Config) withDefaults() Config {
 	if cfg.Rate.Unlimited() {
 		cfg.Rate = DefaultRate()
 	}
-	if cfg.SignInRate.Unlimited() {
-		cfg.SignInRate = DefaultSignInRate()
+	if cfg.SignIns == nil {
+		cfg.SignIns = quota.NewAttempts(DefaultSignInRate())
 	}
 	if cfg.ClientAddress == nil {
 		cfg.ClientAddress = peerAddress
@@ -166,7 +167,7 @@ func (cfg *Config) check() error {
 			return fmt.Errorf("key %d %w", i+1, key.err)
 		}
 	}
-	for name, rate := range map[string]quota.Rate{"rate": cfg.Rate, "sign-in rate": cfg.SignInRate} {
+	for name, rate := range map[string]quota.Rate{"rate": cfg.Rate, "sign-in rate": cfg.SignIns.Rate()} {
 		if rate.Count < 1 || rate.Window < time.Second {
 			return fmt.Errorf("%s is %d in %v, want at least one in a second or more", name, rate.Count, rate.Window)
 		}

@@ -22,8 +22,10 @@
 //	GET    /v2/auditlogs/{org}                  audit log, with action, name, actor, from, to, page, page_size
 //	GET    /v2/openapi.json                     the OpenAPI 3.1 description, which says the rest
 //
-// [Handler.Mount] registers these addresses, and no registry's, and leaves the rest
-// of "/v2/" to a registry in the same process. HEAD is answered like GET, OPTIONS with the
+// [Handler.Mount] registers these addresses, and those of Docker Hub's API that this one does
+// not offer, like /v2/orgs/{org}/members, which are answered 404. It leaves the rest of "/v2/"
+// to a registry in the same process, and also passes on to it what has the form of a registry's
+// address, like /v2/orgs/api/manifests/latest. HEAD is answered like GET, OPTIONS with the
 // methods of an address. Every answer is JSON and none may be stored. (An http.ServeMux
 // redirects addresses with doubled slashes by itself, before it asks any handler.)
 //
@@ -47,9 +49,12 @@
 // # Signing in
 //
 // A JWT is good for [SessionTTL] and says who signed in, and nothing of what they may do:
-// that is asked of the log with every request. It must be a compact JWS, signed by one of
-// the keys with that key's algorithm, of the same issuer and for this API, and have an
-// expiry that lies ahead. Keys that a JWT carries or points to are not looked at.
+// that is asked of the log with every request. It is sent as "Authorization: Bearer" or, as
+// older clients do, "Authorization: JWT". It must be a compact JWS, signed by one of the keys
+// with that key's algorithm, of the same issuer and for this API, and have an expiry that lies
+// ahead. It must not have been issued in the future nor for longer than SessionTTL, with a
+// minute's leeway: a session signed while a clock was ahead ends when the clock is corrected.
+// Keys that a JWT carries or points to are not looked at.
 //
 // Access tokens do not manage access tokens. A secret in the form of one is refused when
 // signing in, by its form and before anybody is asked, with words that say so: at
@@ -72,7 +77,8 @@
 // deleted.
 //
 // Lists are in the order in which tokens were created, so that those that are created
-// meanwhile come at the end. The links to the next and previous page are absolute. They
+// meanwhile come at the end. A page has at most [MaxPageSize] results; a larger page_size means
+// that many. The links to the next and previous page are absolute. They
 // begin with Config.BaseURL or, without one, with the Host of the request. Forwarded and
 // X-Forwarded headers are never looked at, since anybody can send them: behind a proxy
 // set Config.BaseURL, and Config.ClientAddress for the limits.
@@ -105,16 +111,18 @@
 // org.access_token.create, .update and .delete; and, beyond Docker Hub's,
 // org.create, org.plan.update, org.owner.add and org.owner.remove. data says what
 // changed: a field's new text under its name, and what it was under "previous_" and its
-// name.
+// name. from and to are instants or days in UTC. A day is included in both; of instants, from is
+// included and to is not.
 //
 // # Limits
 //
 // Requests are counted in fixed windows (Config.Rate): those of a signed-in user
-// together, wherever they come from, and those of everybody else by address, IPv6
-// addresses by their /64. Attempts to sign in are counted apart (Config.SignInRate), by
-// address. Every answer says how the caller stands, in X-RateLimit-Limit,
-// X-RateLimit-Remaining and X-RateLimit-Reset (seconds since 1970); over the limit it is
-// 429 with Retry-After. Counts are kept in this process, in bounded memory.
+// together, wherever they come from, and those of all other callers by address, IPv6
+// addresses by their /64. Sign-ins that fail are also counted apart, by address and by person
+// (Config.SignIns, which a host shares with its other doors); those that succeed are not.
+// Every answer says how the caller stands, in X-RateLimit-Limit, X-RateLimit-Remaining and
+// X-RateLimit-Reset (seconds since 1970), a sign-in how its address stands with failures; over
+// the limit it is 429 with Retry-After. Counts are kept in this process, in bounded memory.
 //
 // Bodies have at most [MaxBody] bytes (413) and are application/json (415). How long a
 // client may take to send one, and how many headers, is for the host's http.Server to say.
@@ -135,7 +143,8 @@
 //	409  the token must be deactivated first (oat.Config.RequireInactiveToDelete); see above
 //	412  the token was changed meanwhile
 //	500  the host's side failed; the cause is in its log and not in the answer
-//	503  try again (Retry-After)
+//	503  try again (Retry-After): the log is full, locked, read-only or cannot be reached, the
+//	     read models are behind, or it is not known whether the request was carried out
 //
 // No secret is in any answer but that to the create that made it, and none in a log.
 package hubapi

@@ -31,7 +31,6 @@ type action func(*call) (*reply, error)
 // resource is what an address stands for.
 type resource struct {
 	methods []method
-	signIn  bool // attempts are limited
 	guarded bool // for owners of the organization
 	org, id string
 }
@@ -41,27 +40,13 @@ type method struct {
 	do   action
 }
 
-// Mount registers the handler for every address it answers at, and for those nearby that a
-// slip of the keyboard leads to, one by one: none of them can be one of a registry's, not
-// even for an organization called "orgs".
-func (h *Handler) Mount(mux *http.ServeMux) {
-	for _, pattern := range []string{
-		"/v2/auth/token", "/v2/users/login", "/v2/users/login/{$}", "/v2/openapi.json", "/v2/auditlogs/{org}",
-		"/v2/orgs/{org}/access-tokens", "/v2/orgs/{org}/access-tokens/{id}",
-		"/v2/orgs", "/v2/orgs/{$}", "/v2/orgs/{org}", "/v2/orgs/{org}/{$}", "/v2/orgs/{org}/access-tokens/{$}", "/v2/orgs/{org}/access-tokens/{id}/{$}",
-		"/v2/auditlogs", "/v2/auditlogs/{$}", "/v2/auditlogs/{org}/{$}",
-	} {
-		mux.Handle(pattern, h)
-	}
-}
-
 // find is the resource at a path, and false when there is none.
 func find(path string) (resource, bool) {
 	switch path {
 	case "/v2/auth/token":
-		return resource{methods: []method{{http.MethodPost, (*call).authenticate}}, signIn: true}, true
+		return resource{methods: []method{{http.MethodPost, (*call).authenticate}}}, true
 	case "/v2/users/login", "/v2/users/login/":
-		return resource{methods: []method{{http.MethodPost, (*call).login}}, signIn: true}, true
+		return resource{methods: []method{{http.MethodPost, (*call).login}}}, true
 	case "/v2/openapi.json":
 		return resource{methods: []method{{http.MethodGet, (*call).describe}}}, true
 	}
@@ -131,12 +116,10 @@ func (c *call) answer(header http.Header) (a *reply) {
 	c.org, c.id = found.org, found.id
 	var unauthorized error
 	c.user, unauthorized = c.session(c.r, c.now)
-	status, within := c.limit(found.signIn)
+	status, within := c.limit()
 	setRate(header, status)
 	if !within {
-		limited := refuse(http.StatusTooManyRequests, "too many requests")
-		limited.header = map[string]string{"Retry-After": retryAfter(status.Reset, c.now)}
-		return limited.reply()
+		return c.tooMany(status).reply()
 	}
 	if !known {
 		return notFound("page").reply()

@@ -68,7 +68,7 @@ func newDeskOn(t testing.TB, env *oattest.Env, options ...func(*hubapi.Config)) 
 		Service: env.Service, Log: env.Log,
 		Tokens: projection.NewTokens(), History: projection.NewHistory(), LastUsed: projection.NewLastUsed(),
 		SignIn: signIn, Keys: []hubapi.Key{hubapi.HMAC([]byte("0123456789abcdef0123456789abcdef"))},
-		BaseURL: "https://hub.example.com", Rate: quota.Rate{Count: 1 << 30, Window: time.Hour}, SignInRate: quota.Rate{Count: 1 << 30, Window: time.Hour},
+		BaseURL: "https://hub.example.com", Rate: quota.Rate{Count: 1 << 30, Window: time.Hour}, SignIns: quota.NewAttempts(quota.Rate{Count: 1 << 30, Window: time.Hour}),
 		Now: env.Clock.Now, Rand: oattest.NewRand(7), Logger: logger,
 	}
 	d.cfg.Runner = d.follow()

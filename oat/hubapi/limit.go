@@ -3,7 +3,6 @@ package hubapi
 import (
 	"hash/maphash"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"time"
 
@@ -33,31 +32,20 @@ func (l *limiter) take(caller string, now time.Time) (quota.Status, bool) {
 	return l.meter.Take(strconv.FormatUint(slot, 36), l.rate, now)
 }
 
-// limit counts the request against its caller: the address for attempts to sign in and
-// for everybody who is not signed in, and otherwise the user, wherever they are.
-func (c *call) limit(signIn bool) (quota.Status, bool) {
-	switch {
-	case signIn:
-		return c.signIns.take(c.network(), c.now)
-	case c.user != "":
+// limit counts the request against its caller: the user, wherever they are, or the address
+// where nobody is signed in.
+func (c *call) limit() (quota.Status, bool) {
+	if c.user != "" {
 		return c.users.take(c.user, c.now)
 	}
-	return c.addresses.take(c.network(), c.now)
+	return c.addresses.take(quota.Network(c.cfg.ClientAddress(c.r)), c.now)
 }
 
-// network is the address of the client, cut to the /64 that one customer has all to
-// themselves where it is of IPv6.
-func (c *call) network() string {
-	address := c.cfg.ClientAddress(c.r)
-	parsed, err := netip.ParseAddr(address)
-	if err != nil || parsed.Unmap().Is4() {
-		return address
-	}
-	network, err := parsed.WithZone("").Prefix(64)
-	if err != nil {
-		return address
-	}
-	return network.String()
+// tooMany refuses a request over the limit.
+func (c *call) tooMany(status quota.Status) *refusal {
+	limited := refuse(http.StatusTooManyRequests, "too many requests")
+	limited.header = map[string]string{"Retry-After": retryAfter(status.Reset, c.now)}
+	return limited
 }
 
 // setRate tells the caller how they stand.

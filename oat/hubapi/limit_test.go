@@ -1,19 +1,23 @@
 package hubapi_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/oat"
 	"github.com/oatmill/oatmill/oat/hubapi"
 	"github.com/oatmill/oatmill/quota"
 )
 
 func limited(count int) func(*hubapi.Config) {
 	return func(cfg *hubapi.Config) {
-		cfg.Rate, cfg.SignInRate = quota.Rate{Count: count, Window: time.Minute}, quota.Rate{Count: count, Window: time.Hour}
+		cfg.Rate, cfg.SignIns = quota.Rate{Count: count, Window: time.Minute}, quota.NewAttempts(quota.Rate{Count: count, Window: time.Hour})
 	}
 }
 
@@ -69,8 +73,8 @@ func TestRate(t *testing.T) {
 	d.ask(http.MethodGet, tokensOfAcme, "alice", nil).is(200)
 }
 
-// People who are not signed in are counted by address, those who are by name, attempts to
-// sign in apart from both; and a proxy's header counts where the host says so only.
+// People who are not signed in are counted by address, those who are by name; and a proxy's
+// header counts where the host says so only.
 func TestCallers(t *testing.T) {
 	from := func(d *desk, address, forwarded, user string) int {
 		r := d.request(http.MethodGet, tokensOfAcme, user, nil, "X-Forwarded-For", forwarded, "Forwarded", "for="+forwarded)
@@ -78,12 +82,11 @@ func TestCallers(t *testing.T) {
 		return d.serve(r).status
 	}
 	d := newDesk(t, limited(2))
-	d.jwt("alice")
+	d.jwt("alice") // from 192.0.2.1, which counts
 	for i, c := range []struct {
 		address, forwarded, user string
 		status                   int
 	}{
-		{"192.0.2.1:1000", "10.0.0.1", "", 401},
 		{"192.0.2.1:1001", "10.0.0.2", "", 401},
 		{"192.0.2.1:1002", "10.0.0.3", "", 429},
 		{"192.0.2.1:1002", "10.0.0.3", "alice", 200},
@@ -113,11 +116,63 @@ func TestCallers(t *testing.T) {
 	}
 }
 
+// TestSignInsThatSucceedDoNotCount signs in as a Terraform provider does, again in each phase,
+// and finds that guesses still count.
+//
+// Fails if signedIn ends an attempt that succeeded as a failed one, or counts failures of this
+// side.
+func TestSignInsThatSucceedDoNotCount(t *testing.T) {
+	signIns := quota.NewAttempts(quota.Rate{Count: 3, Window: time.Minute})
+	broken := false
+	d := newDesk(t, func(cfg *hubapi.Config) {
+		cfg.SignIns = signIns
+		cfg.SignIn = func(ctx context.Context, identifier string, secret oat.Secret) (string, error) {
+			if broken {
+				return "", fmt.Errorf("look for a password: %w", events.ErrBusy)
+			}
+			return signIn(ctx, identifier, secret)
+		}
+	})
+	try := func(body any) answer { return d.ask(http.MethodPost, "/v2/auth/token", "", body) }
+	good := map[string]string{"identifier": "alice", "secret": password}
+	for range 40 {
+		if _, remaining, _ := try(good).is(200).rate(); remaining != 3 {
+			t.Fatalf("%d failures are left", remaining)
+		}
+	}
+	broken = true
+	if got := try(good).is(503); got.header.Get("Retry-After") == "" {
+		t.Error("does not say when to come back")
+	}
+	broken = false
+	wrong := []any{
+		map[string]string{"identifier": "alice", "secret": "guess"},
+		map[string]string{"identifier": "alice", "secret": "oat_" + strings.Repeat("0", 32)},
+		"no JSON",
+	}
+	for i, status := range []int{401, 401, 400} {
+		if _, remaining, _ := try(wrong[i]).is(status).rate(); remaining != 2-i {
+			t.Errorf("%v: %d failures are left, want %d", wrong[i], remaining, 2-i)
+		}
+	}
+	if got := try(good).is(429); got.header.Get("Retry-After") != "60" {
+		t.Errorf("retry after %q", got.header.Get("Retry-After"))
+	}
+	// The same value limits the host's other door.
+	if _, _, ok := signIns.Begin(t.Context(), "192.0.2.1", "bob", d.Clock.Now()); ok {
+		t.Error("the form is not limited by the attempts at the API")
+	}
+	d.Clock.Advance(time.Minute)
+	try(good).is(200)
+}
+
 // Guessing passwords is limited by address, whoever the guesses are for, also with a
 // session.
 func TestSignInRate(t *testing.T) {
-	d := newDesk(t, func(cfg *hubapi.Config) { cfg.SignInRate = quota.Rate{Count: 4, Window: time.Minute} })
-	d.jwt("alice") // the first
+	d := newDesk(t, func(cfg *hubapi.Config) {
+		cfg.SignIns = quota.NewAttempts(quota.Rate{Count: 3, Window: time.Minute})
+	})
+	d.jwt("alice")
 	try := func(path, name, secret string, i int) int {
 		return d.ask(http.MethodPost, path, "alice", map[string]string{name: fmt.Sprint(i), secret: "guess"}).status
 	}

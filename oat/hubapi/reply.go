@@ -99,8 +99,8 @@ func unavailable(text string) *refusal {
 	return &refusal{status: http.StatusServiceUnavailable, text: text, header: map[string]string{"Retry-After": "1"}}
 }
 
-// refusalOf is how an error is answered; false for an error that is nobody's business
-// but the host's.
+// refusalOf returns how an error is answered, and whether it is the caller's. One that is
+// not is logged.
 func refusalOf(err error) (*refusal, bool) {
 	var known *refusal
 	var invalid oat.ValidationErrors
@@ -127,7 +127,8 @@ func refusalOf(err error) (*refusal, bool) {
 	return refusalOfTrouble(err)
 }
 
-// refusalOfTrouble is how an error is answered that may be gone with the next try.
+// refusalOfTrouble returns how an error is answered that the next try may not meet. It is
+// the one place that maps the errors of the log.
 func refusalOfTrouble(err error) (*refusal, bool) {
 	switch {
 	case errors.Is(err, oat.ErrBusy):
@@ -136,6 +137,9 @@ func refusalOfTrouble(err error) (*refusal, bool) {
 		return unavailable("it is not known whether the request was carried out; look before it is repeated, or repeat it with the same Idempotency-Key"), true
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return unavailable("temporarily unavailable, try again"), true
+	case errors.Is(err, events.ErrFull), errors.Is(err, events.ErrBusy), errors.Is(err, events.ErrReadOnly),
+		errors.Is(err, events.ErrDenied), errors.Is(err, events.ErrUnavailable):
+		return unavailable("temporarily unavailable, try again"), false // an operator has to know the cause
 	}
 	return refuse(http.StatusInternalServerError, "internal error"), false
 }

@@ -39,20 +39,46 @@ func (c *call) login() (*reply, error) {
 	}{token}), nil
 }
 
-// signedIn is a JWT for whoever has the credentials in the body.
+// signedIn returns a JWT for the person whose credentials are in the body. What the caller
+// did wrong counts against the limit of failed sign-ins; a sign-in that succeeds does not,
+// and neither does a failure of this side.
 func (c *call) signedIn(name, password, noToken string) (string, error) {
+	identifier, secret, wrong := c.credentials(name, password, noToken)
+	attempt, status, within := c.cfg.SignIns.Begin(c.r.Context(), c.cfg.ClientAddress(c.r), identifier, c.now)
+	if !within {
+		setRate(c.w.Header(), status)
+		return "", c.tooMany(status)
+	}
+	failed := true // also when SignIn panics
+	defer func() { setRate(c.w.Header(), attempt.End(failed, c.now)) }()
+	if wrong != nil {
+		return "", wrong
+	}
+	jwt, err := c.checked(identifier, secret)
+	answer, theirs := refusalOf(err)
+	failed = err != nil && theirs && answer.status < http.StatusInternalServerError
+	return jwt, err
+}
+
+// credentials reads the body of a sign-in.
+func (c *call) credentials(name, password, noToken string) (identifier string, secret oat.Secret, err error) {
 	o, err := c.body(name, password)
 	if err != nil {
-		return "", err
+		return "", secret, err
 	}
 	found := problems{}
-	identifier, secret := o.required(name, found), oat.NewSecret(o.required(password, found))
+	identifier, secret = o.required(name, found), oat.NewSecret(o.required(password, found))
 	if len(found) > 0 {
-		return "", refuseFields(found)
+		return "", secret, refuseFields(found)
 	}
 	if _, err := oat.ParseSecret(secret.Reveal()); err == nil {
-		return "", refuse(http.StatusUnauthorized, "%s", noToken)
+		return identifier, secret, refuse(http.StatusUnauthorized, "%s", noToken)
 	}
+	return identifier, secret, nil
+}
+
+// checked returns a JWT for a person whose credentials the host confirms.
+func (c *call) checked(identifier string, secret oat.Secret) (string, error) {
 	user, err := c.cfg.SignIn(c.r.Context(), identifier, secret)
 	switch {
 	case errors.Is(err, oat.ErrRefused):

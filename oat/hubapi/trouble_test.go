@@ -16,6 +16,7 @@ import (
 	"github.com/oatmill/oatmill/oat/hubapi"
 	"github.com/oatmill/oatmill/oat/oattest"
 	"github.com/oatmill/oatmill/projection"
+	"github.com/oatmill/oatmill/quota"
 )
 
 // failing is a log that fails where it is told to.
@@ -73,7 +74,8 @@ func TestEditorsBetween(t *testing.T) {
 	}
 }
 
-// What fails on this side is logged and not told, and what may work later says so.
+// What fails on this side is logged and not told, and what may work later says so. Fails if
+// refusalOfTrouble leaves out one of the storage errors of package events.
 func TestFailures(t *testing.T) {
 	d, log := newFailing(t)
 	created, _ := d.create()
@@ -91,7 +93,14 @@ func TestFailures(t *testing.T) {
 		"an append is, with ctx":  {append: context.Canceled, status: 503, changes: true},
 		"a closed log":            {read: events.ErrClosed, status: 500},
 		"a damaged log":           {read: events.ErrDamaged, status: 500},
-		"an append to a full one": {append: errors.New("no space left on device"), status: 500, changes: true},
+		"a bug":                   {append: errors.New("no space left in a slice"), status: 500, changes: true},
+		"a full disk":             {append: fmt.Errorf("append: %w: %s", events.ErrFull, secret), status: 503, changes: true},
+		"a locked file":           {append: fmt.Errorf("append: %w: %s", events.ErrBusy, secret), status: 503, changes: true},
+		"a locked file, read":     {read: fmt.Errorf("read: %w: %s", events.ErrBusy, secret), status: 503},
+		"a read-only file":        {append: fmt.Errorf("append: %w: %s", events.ErrReadOnly, secret), status: 503, changes: true},
+		"missing rights":          {append: fmt.Errorf("append: %w: %s", events.ErrDenied, secret), status: 503, changes: true},
+		"an unreachable log":      {read: fmt.Errorf("read: %w: %s", events.ErrUnavailable, secret), status: 503},
+		"unreachable and unknown": {append: fmt.Errorf("%w: %w: %s", events.ErrUnknownOutcome, events.ErrUnavailable, secret), status: 503, changes: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := d.on(t)
@@ -103,6 +112,12 @@ func TestFailures(t *testing.T) {
 					continue
 				}
 				got := d.ask(o.method, o.path, "alice", o.body).is(c.status)
+				if (got.header.Get("Retry-After") != "") != (c.status == 503) {
+					t.Errorf("%s: retry after %q", o.method, got.header.Get("Retry-After"))
+				}
+				if unknown := errors.Is(c.append, events.ErrUnknownOutcome); o.method != http.MethodHead && unknown != strings.Contains(string(got.body), "it is not known") {
+					t.Errorf("%s: %s", o.method, got.body)
+				}
 				if strings.Contains(string(got.body), "hunter2") || strings.Contains(string(got.body), "space") {
 					t.Errorf("%s tells %s", o.method, got.body)
 				}
@@ -177,7 +192,9 @@ func TestConfig(t *testing.T) {
 		"creden":  func(cfg *hubapi.Config) { cfg.SignIn = nil },
 		"wait":    func(cfg *hubapi.Config) { cfg.MaxWait = -1 },
 		"rate":    func(cfg *hubapi.Config) { cfg.Rate.Count = -1 },
-		"sign-in": func(cfg *hubapi.Config) { cfg.SignInRate.Window = time.Millisecond },
+		"sign-in": func(cfg *hubapi.Config) {
+			cfg.SignIns = quota.NewAttempts(quota.Rate{Count: 1, Window: time.Millisecond})
+		},
 	} {
 		cfg := d.cfg
 		spoil(&cfg)
