@@ -62,7 +62,7 @@ func (h *Head) Advance(r *Recorded) error {
 		return &ChainError{r.Stream, r.Version, fmt.Sprintf("says %s of the record before it, which is %s", r.Previous, h.Hash)}
 	}
 	hash := r.Hash()
-	if r.stored != (Hash{}) && r.stored != hash {
+	if r.kept && r.stored != hash {
 		return &ChainError{r.Stream, r.Version, fmt.Sprintf("is %s and was stored as %s", hash, r.stored)}
 	}
 	*h = Head{Version: r.Version, Hash: hash}

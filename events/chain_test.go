@@ -232,9 +232,12 @@ func TestAdvanceRefusesWhatDoesNotFollow(t *testing.T) {
 	changed := records[1]
 	changed.SetStored(changed.Hash())
 	changed.Actor = "mallory"
+	noHash := records[1]
+	noHash.SetStored(events.Hash{})
 	forked, _ := events.Seal("organization/acme", events.Head{Version: 1, Hash: events.Hash{1}}, proposals(1, 2))
 	for name, r := range map[string]events.Recorded{
 		"repeated": records[0], "behind a hole": records[2], "of another history": forked[0], "changed after it was stored": changed,
+		"stored with the zero hash": noHash,
 	} {
 		head := first
 		if err := head.Advance(&r); !errors.Is(err, events.ErrBrokenChain) || head != first {

@@ -111,7 +111,8 @@ type Recorded struct {
 	Previous Hash // of the record before this one in the stream; zero for the first
 
 	payload Payload // what Payload has decoded
-	stored  Hash    // the hash that the log keeps with the record; zero when it keeps none
+	stored  Hash    // the hash that the log keeps with the record, if kept
+	kept    bool    // whether the log keeps one
 	hash    Hash    // what Prepare has computed; zero before
 }
 
@@ -126,8 +127,9 @@ func (r *Recorded) Mark() Mark { return Mark{r.Position, r.Hash()} }
 
 // SetStored notes the hash that a log keeps next to the record, so that [Head.Advance]
 // finds a record whose content was changed even if no later record follows it. Logs that
-// keep hashes call it for each record they read.
-func (r *Recorded) SetStored(h Hash) { r.stored = h }
+// keep hashes call it for each record they read. No record has the zero Hash: a log passes
+// it for a record of which something cannot be read, so that Advance refuses the record.
+func (r *Recorded) SetStored(h Hash) { r.stored, r.kept = h, true }
 
 // Prepare decodes the payload and computes the hash once, so that [Recorded.Payload] and
 // [Recorded.Hash] return at once for all readers that r is given to afterwards. It must
