@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/bits"
 
+	sqlite3 "modernc.org/sqlite/lib"
+
 	"github.com/oatmill/oatmill/events"
 )
 
@@ -54,66 +56,77 @@ func (o outcome) settled() bool { return o.records != nil || o.refusal != nil }
 
 // append adds the batch to what the transaction is to write. Whether its IDs are taken is
 // asked beforehand only where the answer changes what is done: of a batch whose version
-// does not fit, and of every batch once an insert has found one taken.
+// does not fit, and of every batch of a wary transaction.
 func (w *writer) append(a *addition) (outcome, error) {
-	s, err := w.stream(a.stream)
+	head, ok, err := w.head(a.stream)
 	if err != nil {
 		return outcome{}, err
 	}
-	fits := s.head.Admits(a.expected, a.batch)
+	if !ok {
+		return w.damage(a, "the hash of version %d of %s cannot be read", head.Version, a.stream), nil
+	}
+	fits := head.Admits(a.expected, a.batch)
 	if !fits || w.wary {
 		if known, err := w.earlier(a); err != nil || known.settled() {
 			return known, err
 		}
 	}
 	if !fits {
-		return outcome{refusal: &events.ConflictError{Stream: a.stream, Expected: a.expected, Actual: s.head.Version}}, nil
+		return outcome{refusal: &events.ConflictError{Stream: a.stream, Expected: a.expected, Actual: head.Version}}, nil
 	}
-	if s.key == 0 {
-		if err := w.begins(a.stream, s); err != nil {
-			return outcome{}, err
+	if w.wary {
+		if stray, err := w.stray(a, head); err != nil || stray.settled() {
+			return stray, err
 		}
 	}
-	return w.extend(s, a)
-}
-
-// begins makes the row of a stream that has no records yet.
-func (w *writer) begins(name events.StreamID, s *stream) error {
-	if err := w.addStream.exec(string(name)); err != nil {
-		return err
-	}
-	s.key, s.tail = w.conn.db.lastKey(), []byte(noPlaces)
-	w.streams[name] = s
-	return nil
+	return outcome{records: w.extend(a, head)}, nil
 }
 
 // extend adds the batch to the stream.
-func (w *writer) extend(s *stream, a *addition) (outcome, error) {
-	records, head := events.Seal(a.stream, s.head, a.batch)
+func (w *writer) extend(a *addition, head events.Head) []events.Recorded {
+	records, head := events.Seal(a.stream, head, a.batch)
 	for i := range records {
-		r := &records[i]
-		r.Position = w.last + 1
-		w.added = append(w.added, addedRecord{s.key, r})
-		w.last = r.Position
-		if err := w.note(s, r); err != nil {
-			return outcome{}, err
+		hash := head.Hash
+		if i+1 < len(records) {
+			hash = records[i+1].Previous
 		}
+		w.last++
+		records[i].Position = w.last
+		w.added = append(w.added, addedRecord{&records[i], hash})
 	}
-	if s.head = head; !s.moved {
-		s.moved = true
-		w.moved = append(w.moved, s)
-	}
-	return outcome{records: records}, nil
+	w.heads[a.stream] = head
+	return records
 }
 
-// errTaken tells that an ID was in the log already, and that the transaction is of no use
-// any more: the records after it stand in wrong places.
-var errTaken = errors.New("an ID is taken")
+// damage returns the refusal of an append that damage of the file prevents.
+func (w *writer) damage(a *addition, format string, args ...any) outcome {
+	return outcome{refusal: fmt.Errorf("append to %s: %w", a.stream, damaged(w.conn.file, format, args...))}
+}
 
-// addedRecord is a record that is to be written, and the key of its stream.
+// stray refuses a batch when a row that is not part of the log has one of its positions or
+// versions. The library writes no such row.
+func (w *writer) stray(a *addition, head events.Head) (found outcome, err error) {
+	n := int64(len(a.batch))
+	each := func(row *stmt) error {
+		found = w.damage(a, "the row at position %d, version %d of %s, is not part of the log, which ends at position %d: "+
+			"something else than this library wrote it", row.integer(0), row.integer(2), row.text(1), w.end)
+		return nil
+	}
+	err = w.strayPosition.query(context.Background(), each, int64(w.last), int64(w.last)+n)
+	if err == nil && !found.settled() {
+		err = w.strayVersion.query(context.Background(), each, string(a.stream), int64(head.Version), int64(head.Version)+n)
+	}
+	return found, err
+}
+
+// errTaken means that an ID, a version or a position is in the file already, and that the
+// transaction cannot be committed: the records after it stand in wrong places.
+var errTaken = errors.New("an ID, a version or a position is taken")
+
+// addedRecord is a record that is to be written, and its hash.
 type addedRecord struct {
-	stream int64
 	*events.Recorded
+	hash events.Hash
 }
 
 // maxRows is how many records the largest statement adds.
@@ -134,62 +147,50 @@ func (w *writer) flush() error {
 	return nil
 }
 
-// move writes the rows of the streams that the transaction has moved, each once.
+// move writes the counter, once for each transaction that adds records.
 func (w *writer) move() error {
-	for _, s := range w.moved {
-		if err := w.moveStream.exec(int64(s.head.Version), s.head.Hash[:], text(s.tail), s.key); err != nil {
-			return err
-		}
+	if w.last == w.end {
+		return nil
 	}
-	w.forget()
+	if err := w.moveCounter.exec(int64(w.last)); err != nil {
+		return err
+	}
+	w.end = w.last
 	return nil
 }
 
 // insert writes records with the statement for so many.
 func (w *writer) insert(s *stmt, added []addedRecord) error {
-	for i, r := range added {
-		s.bindRecord(1+i*columns, r.stream, r.Recorded)
+	for i := range added {
+		s.bindRecord(1+i*columns, &added[i])
 	}
-	if err := s.exec(); err != nil {
+	err := s.exec()
+	taken := codeOf(err) == sqlite3.SQLITE_CONSTRAINT
+	switch {
+	case err != nil && !taken:
 		return err
-	}
-	switch inserted := w.conn.db.changes(); {
-	case inserted == len(added):
+	case err == nil && w.conn.db.changes() == len(added):
 		return nil
-	case w.wary:
-		return damaged(w.conn.file, "the index of IDs knows one that no record has")
+	case !w.wary:
+		return errTaken
+	case taken:
+		return damaged(w.conn.file, "the records from position %d on cannot be added: %v", added[0].Position, err)
 	}
-	return errTaken
+	return damaged(w.conn.file, "the index of IDs knows one that no record has")
 }
 
-// forget lets go of what there was to write.
+// forget drops what there was to write.
 func (w *writer) forget() {
-	for _, s := range w.moved {
-		s.moved = false
-	}
 	clear(w.added)
-	clear(w.moved)
-	w.added, w.moved = w.added[:0], w.moved[:0]
+	w.added = w.added[:0]
 }
 
-// note adds the position of a record to the tail of its stream, and turns a full tail
-// into a block.
-func (w *writer) note(s *stream, r *events.Recorded) error {
-	s.tail, s.last = appendPlace(s.tail, s.last, r.Position), r.Position
-	if r.Version%blockSize != 0 {
-		return nil
-	}
-	err := w.addBlock.exec(s.key, blockOf(r.Version), text(s.tail))
-	s.tail = append(s.tail[:0], noPlaces...)
-	return err
-}
-
-// earlier is the outcome of an earlier append of the same batch, nothing when none of
-// its IDs is taken.
+// earlier returns the outcome of an earlier append of the same batch, and nothing when none
+// of its IDs is taken.
 func (w *writer) earlier(a *addition) (outcome, error) {
 	var found []events.Recorded
 	for i := range a.batch {
-		r, ok, err := w.find(a.batch[i].ID.String())
+		r, stored, ok, err := w.find(a.batch[i].ID.String())
 		switch {
 		case err != nil:
 			return outcome{}, err
@@ -197,6 +198,11 @@ func (w *writer) earlier(a *addition) (outcome, error) {
 			continue
 		case !ok:
 			return a.duplicate(0), nil
+		case r.Position < 1 || r.Position > w.last:
+			return w.damage(a, "the row at position %d, version %d of %s, has the ID %s and is not part of the log, which ends at position %d",
+				r.Position, r.Version, r.Stream, a.batch[i].ID, w.end), nil
+		case stored == events.Hash{}:
+			return w.damage(a, "the record at position %d, version %d of %s, cannot be read", r.Position, r.Version, r.Stream), nil
 		case r.Stream != a.stream || len(found) != i || i > 0 && r.Version != found[i-1].Version+1:
 			return a.duplicate(i), nil
 		}
@@ -209,15 +215,15 @@ func (a *addition) duplicate(i int) outcome {
 	return outcome{refusal: &events.DuplicateError{Stream: a.stream, ID: a.batch[i].ID}}
 }
 
-// find is the record with an ID, in whatever stream.
-func (w *writer) find(id string) (r events.Recorded, ok bool, err error) {
+// find returns the row with an ID, of any stream, and the hash that is stored in it.
+func (w *writer) find(id string) (r events.Recorded, stored events.Hash, ok bool, err error) {
 	if err = w.flush(); err != nil {
-		return r, false, err
+		return r, stored, false, err
 	}
-	err = w.findRecord.query(context.Background(), func(row *stmt) (err error) {
-		r, err = recordOf(row, events.StreamID(row.text(columns)))
+	err = w.findRecord.query(context.Background(), func(row *stmt) error {
+		r, stored = recordOf(row)
 		ok = true
-		return err
+		return nil
 	}, id)
-	return r, ok, err
+	return r, stored, ok, err
 }

@@ -131,7 +131,7 @@ func scan(b *testing.B, db *sql.DB) (n int) {
 		b.Fatal(err)
 	}
 	defer rows.Close()
-	columns := make([]sql.RawBytes, 12)
+	columns := make([]sql.RawBytes, 13)
 	into := make([]any, len(columns))
 	for i := range columns {
 		into[i] = &columns[i]

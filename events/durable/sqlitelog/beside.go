@@ -7,10 +7,21 @@ import (
 	"github.com/oatmill/oatmill/events"
 )
 
-// Head is [events.Heads.Head].
+// Head implements [events.Heads.Head]. When the hash that is stored with the last record
+// cannot be read, Head returns the zero Hash, which no record has.
 func (l *Log) Head(ctx context.Context, stream events.StreamID) (head events.Head, err error) {
 	err = l.readers.lend(ctx, func(r *reader) error {
-		_, head, _, err = r.find(ctx, stream)
+		found := false
+		err := r.head.query(ctx, func(row *stmt) error {
+			if found = true; !row.isNull(0) {
+				head.Version = events.Version(row.integer(0))
+				head.Hash, _ = hashOf(row, 1)
+			}
+			return errEnough
+		}, string(stream))
+		if err == nil && !found {
+			err = noCounter(l.file)
+		}
 		return err
 	})
 	if err != nil {
@@ -19,17 +30,16 @@ func (l *Log) Head(ctx context.Context, stream events.StreamID) (head events.Hea
 	return head, nil
 }
 
-// End is [events.Heads.End].
-func (l *Log) End(ctx context.Context) (events.Position, error) {
-	var end int64
-	err := l.readers.lend(ctx, func(r *reader) (err error) {
-		end, err = r.end.number(ctx)
+// End implements [events.Heads.End].
+func (l *Log) End(ctx context.Context) (end events.Position, err error) {
+	err = l.readers.lend(ctx, func(r *reader) (err error) {
+		end, err = counterOf(ctx, r.end)
 		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("end of log: %w", err)
 	}
-	return events.Position(end), nil
+	return end, nil
 }
 
 // SaveSnapshot is [events.Snapshots.SaveSnapshot]. It shares its commit with

@@ -50,32 +50,54 @@
 // [events.ErrDamaged] and name the file. [Log.Check] reads all of the file and compares
 // its parts.
 //
-// Triggers refuse UPDATE and DELETE on records. They prevent accidents. Whoever can
-// write the file can also drop them; against that stand the hash chain, which
-// [events.VerifyChain] checks, and heads that are noted elsewhere. Guards that are
-// missing are put back when the file is opened.
+// Each record is stored with its hash, and the counter says where the log ends.
+//
+//   - A record that was changed is refused by everything that folds its stream
+//     ([events.Head.Advance]). Other streams can be read.
+//   - Records that are missing end [Log.ReadAll] with a [*events.MissingError], also at the
+//     end of the log. A reader can go on behind them.
+//   - A row beyond the counter is not part of the log: no read returns it. The next append
+//     to its stream or at its position is refused as damage, and names the row. Delete the
+//     row (which takes dropping a trigger) to append again.
+//
+// Triggers refuse UPDATE and DELETE on records. They prevent accidents. Someone who can
+// write the file can also drop them, append records with the counter, or write a stream and
+// all its hashes again. Only heads that were noted elsewhere show the latter; see
+// [events.VerifyChain]. Triggers that are missing are put back when the file is opened.
 //
 // # The file
 //
 // The header has application_id 0x6f61746d ("oatm") and the layout's version in
-// user_version, now 2. Positions are 1, 2, 3 … without gaps. For people there is the
-// view log, with the names of streams and readable times:
+// user_version, now 3. Positions are 1, 2, 3 … without gaps. For people there is the
+// view log, with readable times:
 //
 //	SELECT time, type, actor, data FROM log WHERE stream = 'organization/acme'
 //
 // Tables:
 //
-//	streams      a row per stream: key, name, head (version and hash), tail
-//	blocks       where the records of a stream stand: lists of 32 places each
 //	records      a row per record, by position; data is the JSON that was appended
+//	counter      one row: the position of the last record
 //	snapshots    a row per stream
 //	checkpoints  a row per name
 //
-// The places of the last, not yet 32, records of a stream are in its tail. A list of
-// places is a JSON array: a number above zero is a position, and -n is the position n
-// after the one before it. Tables, views and indexes of the host's own are left alone.
+// Tables, views and indexes of the host's own are left alone.
 //
-// Layout 1 had only positions in its lists. A file in it becomes one in layout 2 when it
-// is opened, without being rewritten. Programs that know only layout 1 refuse it from then
-// on; those that have it open must be started anew with this version.
+// # Layouts 1 and 2
+//
+// No release wrote the layouts 1 and 2, and files in them are refused. To carry the records
+// of such a file over, open a log in a new file and close it, so that it is laid out, and
+// run this SQL on the new file while neither is in use:
+//
+//	ATTACH 'old.db' AS old;
+//	BEGIN IMMEDIATE;
+//	INSERT INTO records
+//	  SELECT position, name, r.version, id, type, time, actor, correlation, causation, reason, previous,
+//	    coalesce(lead(previous) OVER (PARTITION BY stream ORDER BY r.version), s.hash), data
+//	  FROM old.records AS r JOIN old.streams AS s USING (stream) ORDER BY position;
+//	UPDATE counter SET position = (SELECT count(*) FROM records);
+//	INSERT INTO snapshots SELECT * FROM old.snapshots;
+//	INSERT INTO checkpoints SELECT * FROM old.checkpoints;
+//	COMMIT;
+//
+// Afterwards [Log.Check] compares every record with its hash.
 package sqlitelog

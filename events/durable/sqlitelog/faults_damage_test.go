@@ -2,6 +2,7 @@ package sqlitelog_test
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -26,18 +27,17 @@ func newAcme(t *testing.T, records int) string {
 	return path
 }
 
-// TestGuards has raw SQL try what the triggers forbid. Leaving any of the guards out of
-// schema breaks it.
+// TestGuards has raw SQL try what the triggers forbid. Fails if any of the guards is left
+// out of schema.
 func TestGuards(t *testing.T) {
 	path := newAcme(t, 40)
 	for statement, answer := range map[string]string{
 		"UPDATE records SET actor = 'mallory' WHERE version = 3": "a record is never changed",
 		"DELETE FROM records WHERE version = 3":                  "a record is never deleted",
-		"UPDATE blocks SET positions = '[1]'":                    "a block is never changed",
-		"DELETE FROM blocks":                                     "a block is never deleted",
-		"UPDATE streams SET name = 'organization/other'":         "a stream is never renamed",
-		"UPDATE streams SET stream = 7":                          "a stream is never renamed",
-		"DELETE FROM streams":                                    "a stream is never deleted",
+		"UPDATE counter SET position = 39":                       "the counter is never lowered",
+		"DELETE FROM counter":                                    "the counter is never deleted",
+		"INSERT OR REPLACE INTO counter VALUES (1, 39)":          "there is one counter",
+		"INSERT INTO counter VALUES (2, 50)":                     "there is one counter",
 	} {
 		if err := raw(t, path, statement); err == nil || !strings.Contains(err.Error(), answer) {
 			t.Errorf("%s: %v, want %q", statement, err, answer)
@@ -48,67 +48,155 @@ func TestGuards(t *testing.T) {
 	}
 }
 
-// TestTampering changes a log as somebody can who has the file: the guard is dropped
-// first. The chain tells at which version the stream ceases to be what was appended.
+// unguarded are statements that drop the guards.
+var unguarded = []string{
+	"DROP TRIGGER records_no_update", "DROP TRIGGER records_no_delete",
+	"DROP TRIGGER counter_no_update", "DROP TRIGGER counter_no_delete",
+}
+
+// TestTamperedRecord changes every column of a record behind the library's back, in the
+// middle of a stream and at its end, where no later record shows the change. The chain names
+// stream and version, the other stream can be read, Check names the record, and the guards
+// are back after Open.
 //
-// What breaks it: a place that stores no r.Previous, or an inspect that only warns of
-// guards that are gone.
-func TestTampering(t *testing.T) {
+// Fails if recordOf does not call SetStored, if it returns an error for a value that it
+// cannot read, or if the row of a column is left out of the hash.
+func TestTamperedRecord(t *testing.T) {
 	for name, c := range map[string]struct {
-		sql     string
-		version events.Version
+		set  string
+		gone bool // the record is not in its stream any more
 	}{
-		"actor":           {"UPDATE records SET actor = 'mallory' WHERE version = 20", 21},
-		"data":            {"UPDATE records SET data = replace(data, 'build server', 'other server') WHERE version = 20", 21},
-		"time":            {"UPDATE records SET time = time + 1 WHERE version = 20", 21},
-		"reason":          {"UPDATE records SET reason = 'because' WHERE version = 20", 21},
-		"first record":    {"UPDATE records SET actor = 'mallory' WHERE version = 1", 2},
-		"last record":     {"UPDATE records SET actor = 'mallory' WHERE version = 40", 40},
-		"link":            {"UPDATE records SET previous = zeroblob(32) WHERE version = 20", 20},
-		"version":         {"UPDATE records SET version = 41 WHERE version = 20", 20},
-		"deleted record":  {"DELETE FROM records WHERE version = 20", 20},
-		"deleted last":    {"DELETE FROM records WHERE version = 40", 40},
-		"hash of stream":  {"UPDATE streams SET hash = zeroblob(32)", 40},
-		"stream too long": {"UPDATE streams SET version = 39", 39},
+		"position":    {"position = 1000", true},
+		"stream":      {"stream = 'organization/other'", true},
+		"no stream":   {"stream = ''", true},
+		"version":     {"version = 1000", false},
+		"version 0":   {"version = 0", true},
+		"id":          {"id = '00000000000000000000000000'", false},
+		"no id":       {"id = 'mallory'", false},
+		"type":        {"type = 'token.deleted'", false},
+		"time":        {"time = time + 1", false},
+		"actor":       {"actor = 'mallory'", false},
+		"correlation": {"correlation = 'mallory'", false},
+		"causation":   {"causation = '00000000000000000000000001'", false},
+		"no cause":    {"causation = 'mallory'", false},
+		"reason":      {"reason = 'mallory'", false},
+		"previous":    {"previous = zeroblob(32)", false},
+		"no previous": {"previous = x'00'", false},
+		"hash":        {"hash = randomblob(32)", false},
+		"no hash":     {"hash = x''", false},
+		"zero hash":   {"hash = zeroblob(32), actor = 'mallory'", false},
+		"data":        {"data = '{}'", false},
 	} {
-		t.Run(name, func(t *testing.T) {
-			path := newAcme(t, 40)
-			if err := raw(t, path, "DROP TRIGGER records_no_update", "DROP TRIGGER records_no_delete", c.sql); err != nil {
-				t.Fatal(err)
-			}
-			log := openFor(t, path, sqlitelog.Config{})
-			_, err := events.VerifyChain(t.Context(), log, acme)
-			var broken *events.ChainError
-			if !errors.As(err, &broken) || broken.Stream != acme || broken.Version != c.version {
-				t.Errorf("%v, want a *ChainError at version %d", err, c.version)
-			}
-			if err := raw(t, path, "DELETE FROM records"); err == nil {
-				t.Error("Open has not put the guard back")
-			}
-		})
+		for _, version := range []events.Version{20, 40} {
+			t.Run(fmt.Sprintf("%s of version %d", name, version), func(t *testing.T) {
+				path, g := newPath(t), testkit.NewGenerator()
+				log := open(t, path, sqlitelog.Config{})
+				testkit.Append(t, log, acme, g.Batch(40)...)
+				testkit.Append(t, log, beta, g.Batch(3)...)
+				mustClose(t, log)
+				change := fmt.Sprintf("UPDATE records SET %s WHERE stream = '%s' AND version = %d", c.set, acme, version)
+				if err := raw(t, path, append(unguarded, change)...); err != nil {
+					t.Fatal(err)
+				}
+				log = openFor(t, path, sqlitelog.Config{})
+				head, err := events.VerifyChain(t.Context(), log, acme)
+				var broken *events.ChainError
+				switch {
+				case c.gone && version == 40: // which only the position that is missing, or the other stream, shows
+					if head.Version != 39 || err != nil {
+						t.Errorf("acme ends with %v, %v, want version 39", head, err)
+					}
+				case !errors.As(err, &broken) || broken.Stream != acme || broken.Version != version:
+					t.Errorf("%v, want a *ChainError at version %d", err, version)
+				}
+				if _, err := events.VerifyChain(t.Context(), log, beta); err != nil {
+					t.Errorf("the other stream: %v", err)
+				}
+				err = log.Check(t.Context())
+				if !errors.Is(err, events.ErrDamaged) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), fmt.Sprintf("position %d", version)) {
+					t.Errorf("Check: %v", err)
+				}
+				if err := raw(t, path, "DELETE FROM records"); err == nil {
+					t.Error("Open has not put the guard back")
+				}
+			})
+		}
 	}
 }
 
-// TestRecordTakenOut reads a log from which somebody took a record. A reader of the
-// whole log must not go on as if nothing were missing. Giving collect -1 in allAfter,
-// as reads of a stream do, breaks it.
-func TestRecordTakenOut(t *testing.T) {
+// TestMissingRecords takes records out of the log, in the middle and at its end. ReadAll
+// says which are missing, in turn, and goes on behind them; the chain and Check see the
+// hole in the middle, and Check the one at the end.
+//
+// Fails if allAfter does not compare positions, or its last page not with the counter.
+func TestMissingRecords(t *testing.T) {
 	path := newAcme(t, 40)
-	if err := raw(t, path, "DROP TRIGGER records_no_delete", "DELETE FROM records WHERE version = 20"); err != nil {
+	if err := raw(t, path, append(unguarded, "DELETE FROM records WHERE version = 20 OR version BETWEEN 30 AND 32 OR version > 38")...); err != nil {
 		t.Fatal(err)
 	}
-	seen := 0
-	for _, err := range openFor(t, path, sqlitelog.Config{}).ReadAll(t.Context(), 0) {
-		if err == nil {
-			seen++
-			continue
-		}
-		if !errors.Is(err, events.ErrDamaged) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "position 20") {
-			t.Errorf("a record that is missing is %v", err)
+	log := openFor(t, path, sqlitelog.Config{})
+	var seen, after events.Position
+	var gaps []events.MissingError
+	for again := true; again; {
+		again = false
+		for r, err := range log.ReadAll(t.Context(), after) {
+			var missing *events.MissingError
+			if err == nil {
+				seen, after = seen+1, r.Position
+				continue
+			}
+			if !errors.As(err, &missing) || !errors.Is(err, events.ErrDamaged) || !strings.Contains(err.Error(), path) {
+				t.Fatalf("records that are missing: %v", err)
+			}
+			gaps, after, again = append(gaps, *missing), missing.Last, true
 		}
 	}
-	if seen != 19 {
-		t.Errorf("%d records before the one that is missing, want 19", seen)
+	if want := []events.MissingError{{First: 20, Last: 20}, {First: 30, Last: 32}, {First: 39, Last: 40}}; !slices.Equal(gaps, want) || seen != 34 {
+		t.Errorf("%d records and the gaps %v, want 34 and %v", seen, gaps, want)
+	}
+	if end, err := log.End(t.Context()); end != 40 || err != nil {
+		t.Errorf("the log ends at %d, %v, want 40", end, err)
+	}
+	var broken *events.ChainError
+	if _, err := events.VerifyChain(t.Context(), log, acme); !errors.As(err, &broken) || broken.Version != 20 {
+		t.Errorf("the chain: %v", err)
+	}
+	err := log.Check(t.Context())
+	for _, words := range []string{"the record at position 20 is", "positions 30 to 32", "positions 39 to 40", "position 21, organization/acme version 20"} {
+		if !errors.Is(err, events.ErrDamaged) || !strings.Contains(err.Error(), words) {
+			t.Errorf("Check does not say %q: %v", words, err)
+		}
+	}
+	// What is appended now stands behind the counter, and follows what is left.
+	if r := testkit.Append(t, log, acme, testkit.NewGenerator().Batch(41)[40]); r[0].Position != 41 || r[0].Version != 39 {
+		t.Errorf("appended at %d as version %d", r[0].Position, r[0].Version)
+	}
+}
+
+// TestCounterMissing takes the counter out. A log of which nobody knows where it ends must
+// not look like an empty one. Fails if counterOf, collect or Head take no row for 0.
+func TestCounterMissing(t *testing.T) {
+	path := newAcme(t, 3)
+	if err := raw(t, path, append(unguarded, "DELETE FROM counter")...); err != nil {
+		t.Fatal(err)
+	}
+	log := openFor(t, path, sqlitelog.Config{})
+	_, appended := log.Append(t.Context(), acme, events.Any, testkit.NewGenerator().Batch(4)[3])
+	_, end := log.End(t.Context())
+	_, head := log.Head(t.Context(), acme)
+	var all, stream error
+	for _, all = range log.ReadAll(t.Context(), 0) {
+		continue
+	}
+	for _, stream = range log.ReadStream(t.Context(), acme, 0) {
+		continue
+	}
+	for what, err := range map[string]error{
+		"Append": appended, "End": end, "Head": head, "ReadAll": all, "ReadStream": stream, "Check": log.Check(t.Context()),
+	} {
+		if !errors.Is(err, events.ErrDamaged) || !strings.Contains(err.Error(), "counter") || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }
 
@@ -149,8 +237,10 @@ func TestRefusals(t *testing.T) {
 		"not in UTF-8":        {statements("PRAGMA encoding = 'UTF-16'; CREATE TABLE t (a); DROP TABLE t"), true, "UTF-8"},
 		"no SQLite file":      {withBytes(strings.Repeat("not a database. ", 512)), true, "no SQLite database"},
 		"short file":          {withBytes("hello"), true, "no SQLite database"},
-		"newer layout":        {changed("PRAGMA user_version = 3"), true, "newer"},
-		"missing table":       {changed("PRAGMA foreign_keys = OFF", "DROP TABLE snapshots"), true, "snapshots is missing"},
+		"newer layout":        {changed("PRAGMA user_version = 4"), true, "newer"},
+		"layout 1":            {copied("testdata/layout1.db"), true, "layout 1, which no release wrote"},
+		"layout 2":            {copied("testdata/layout2.db"), true, "layout 2, which no release wrote"},
+		"missing table":       {changed("DROP TABLE snapshots"), true, "snapshots is missing"},
 		"changed table":       {changed("ALTER TABLE records ADD COLUMN extra TEXT"), true, "records is not as"},
 		"folder":              {folder, false, "is a directory"},
 	} {
@@ -181,6 +271,17 @@ func withBytes(content string) func(*testing.T, string) {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// copied puts a copy of a file in place.
+func copied(from string) func(*testing.T, string) {
+	return func(t *testing.T, path string) {
+		b, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		withBytes(string(b))(t, path)
 	}
 }
 
@@ -290,12 +391,12 @@ func TestWriteAheadLogCutOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	files := content(t, filepath.Dir(path))
-	copied := newPath(t)
-	withBytes(files["events.db"])(t, copied)
+	second := newPath(t)
+	withBytes(files["events.db"])(t, second)
 	wal := files["events.db-wal"]
-	withBytes(wal[:len(wal)*2/3+100])(t, copied+"-wal")
+	withBytes(wal[:len(wal)*2/3+100])(t, second+"-wal")
 
-	cut := openFor(t, copied, sqlitelog.Config{})
+	cut := openFor(t, second, sqlitelog.Config{})
 	if n := len(testkit.Sound(t, cut)); n == 0 || n >= 60 || n%3 != 0 {
 		t.Errorf("%d records are left of 20 batches of 3", n)
 	}

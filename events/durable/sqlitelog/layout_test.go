@@ -1,7 +1,6 @@
 package sqlitelog_test
 
 import (
-	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -11,88 +10,64 @@ import (
 	"github.com/oatmill/oatmill/events/durable/sqlitelog"
 )
 
-// TestLayout1 goes on with a log in layout 1: testdata/layout1.db, as the last version that
-// knew no other layout left it, with 40 records of acme and 20 of umbrella in turn.
-//
-// What breaks it: an inspect or a prepareFile that leaves the layout at 1, a positions that
-// takes a number above zero for a distance, a stream that does not know where its tail ends.
-func TestLayout1(t *testing.T) {
-	const umbrella = events.StreamID("organization/umbrella")
-	path, old := newPath(t), "28601448"
-	b, err := os.ReadFile("testdata/layout1.db")
+// carryOver returns the SQL that the package comment gives for files of older layouts.
+func carryOver(t *testing.T, old string) string {
+	t.Helper()
+	b, err := os.ReadFile("doc.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	withBytes(string(b))(t, path)
-	log := open(t, path, sqlitelog.Config{})
-	records := testkit.Sound(t, log)
-	if len(records) != 60 {
-		t.Errorf("%d records, want 60", len(records))
-	}
-	head, err := events.VerifyChain(t.Context(), log, acme)
-	if err != nil || head.Version != 40 || head.Hash.String()[:8] != old {
-		t.Errorf("acme ends with %v, %v, want version 40 and %s…", head, err, old)
-	}
-	g := testkit.NewGenerator()
-	g.Batch(60) // whose IDs the file has
-	for range 60 {
-		testkit.Append(t, log, acme, g.Batch(1)...)
-		testkit.Append(t, log, umbrella, g.Batch(2)...)
-	}
-	mustClose(t, log)
-
-	log = openFor(t, path, sqlitelog.Config{})
-	if err := log.Check(t.Context()); err != nil {
-		t.Error(err)
-	}
-	for id, r := range testkit.Sound(t, log) {
-		if before, ok := records[id]; ok && !before.Equal(r) {
-			t.Errorf("%v has become %v", before, r)
+	var sql strings.Builder
+	for line := range strings.Lines(string(b)) {
+		if code, ok := strings.CutPrefix(line, "//\t"); ok && (sql.Len() > 0 || strings.HasPrefix(code, "ATTACH")) {
+			sql.WriteString(code)
 		}
 	}
-	for stream, want := range map[events.StreamID]events.Version{acme: 100, umbrella: 140} {
-		if head, err := events.VerifyChain(t.Context(), log, stream); err != nil || head.Version != want {
-			t.Errorf("%s ends with %v, %v, want version %d", stream, head, err, want)
-		}
+	if !strings.Contains(sql.String(), "'old.db'") {
+		t.Fatalf("no SQL in the package comment: %s", &sql)
 	}
-	if err := raw(t, path, "CREATE TABLE seen (n CHECK (n = 2)); INSERT INTO seen SELECT user_version FROM pragma_user_version"); err != nil {
-		t.Errorf("the layout: %v", err)
-	}
+	return strings.Replace(sql.String(), "'old.db'", "'"+old+"'", 1)
 }
 
-// TestDamagedPlaces has lists of places that are none, or too short. What needs them is
-// refused and names the file; nothing is appended behind a tail that cannot be read.
+// TestCarryOver runs the SQL of the package comment on files in layout 1 and 2, as the
+// versions that wrote them left them: 40 records of acme and 20 of umbrella in turn. The
+// hashes that it stores must be those of the records.
 //
-// What breaks it: taking what positions yields, anywhere, without asking whether it is ok;
-// a writer that does not count the places of a tail.
-func TestDamagedPlaces(t *testing.T) {
-	for name, c := range map[string]struct {
-		sql           string
-		appends, read bool // what is still done
-	}{
-		"tail":       {"UPDATE streams SET tail = '[33,35,34]'", false, false},
-		"short tail": {"UPDATE streams SET tail = '[33]'", false, true}, // without what is missing
-		"block":      {"UPDATE blocks SET positions = 'none'", true, false},
-	} {
+// Fails if the SQL takes the hash of the wrong record, or orders by position in lead.
+func TestCarryOver(t *testing.T) {
+	for name, head := range map[string]string{"layout1.db": "28601448", "layout2.db": "63c28b20"} {
 		t.Run(name, func(t *testing.T) {
-			path := newAcme(t, 40)
-			if err := raw(t, path, "DROP TRIGGER blocks_no_update", c.sql); err != nil {
+			path, old := newPath(t), newPath(t)
+			mustClose(t, open(t, path, sqlitelog.Config{}))
+			copied("testdata/"+name)(t, old)
+			if err := raw(t, path, carryOver(t, old)); err != nil {
 				t.Fatal(err)
 			}
 			log := openFor(t, path, sqlitelog.Config{})
-			damaged := func(what string, err error, want bool) {
-				t.Helper()
-				if want != (err != nil) || want && (!errors.Is(err, events.ErrDamaged) || !strings.Contains(err.Error(), path)) {
-					t.Errorf("%s ends with %v", what, err)
+			if err := log.Check(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if n := len(testkit.Sound(t, log)); n != 60 {
+				t.Errorf("%d records, want 60", n)
+			}
+			got, err := events.VerifyChain(t.Context(), log, acme)
+			if err != nil || got.Version != 40 || got.Hash.String()[:8] != head {
+				t.Errorf("acme ends with %v, %v, want version 40 and %s…", got, err, head)
+			}
+			if name == "layout2.db" {
+				snapshot, err := log.LoadSnapshot(t.Context(), acme)
+				if string(snapshot.Data) != "folded" || snapshot.Head != got || err != nil {
+					t.Errorf("the snapshot is %v, %v", snapshot, err)
+				}
+				if p, err := log.LoadCheckpoint(t.Context(), "relay"); p != 17 || err != nil {
+					t.Errorf("the checkpoint is %d, %v", p, err)
 				}
 			}
-			damaged("the check", log.Check(t.Context()), true)
-			_, err := log.Append(t.Context(), acme, events.Any, testkit.NewGenerator().Batch(41)[40])
-			damaged("the append", err, !c.appends)
-			for _, err = range log.ReadStream(t.Context(), acme, 0) {
-				continue
+			g := testkit.NewGenerator()
+			g.Batch(60) // whose IDs the file has
+			if r := testkit.Append(t, log, acme, g.Batch(1)...); r[0].Position != 61 || r[0].Version != 41 {
+				t.Errorf("the next record is version %d at position %d", r[0].Version, r[0].Position)
 			}
-			damaged("the read", err, !c.read)
 		})
 	}
 }

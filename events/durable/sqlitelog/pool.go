@@ -26,9 +26,7 @@ type reader struct {
 	conn *conn
 
 	page, streamPage *stmt
-	names            *stmt
-	stream, blocks   *stmt
-	end              *stmt
+	head, end        *stmt
 	snapshot         *stmt
 	checkpoint       *stmt
 }
@@ -106,13 +104,15 @@ func openReader(file string, busy time.Duration) (*reader, error) {
 	}
 	r := &reader{conn: c}
 	err = c.prepareAll(map[**stmt]string{
-		&r.page: "SELECT " + recordFields + " FROM records WHERE position > ?1 ORDER BY position LIMIT ?2",
-		// CROSS JOIN has SQLite take the positions in the order of the list.
-		&r.streamPage: "SELECT " + recordFields + " FROM json_each(?1) AS place CROSS JOIN records ON records.position = place.value WHERE place.key >= ?2",
-		&r.names:      "SELECT stream, name FROM streams WHERE stream >= ?1 ORDER BY stream LIMIT ?2",
-		&r.stream:     "SELECT " + streamFields + " FROM streams WHERE name = ?",
-		&r.blocks:     "SELECT positions FROM blocks WHERE stream = ? AND block >= ? ORDER BY block LIMIT ?",
-		&r.end:        "SELECT max(position) FROM records",
+		// The counter is read in the statement that reads records, so that both are of one
+		// moment. There is always a row for the counter, also where there is no record.
+		&r.page: "SELECT " + recordFields + ", c.position FROM counter AS c LEFT JOIN records AS r ON r.position > ?1 AND r.position <= c.position " +
+			"WHERE c.one = 1 ORDER BY r.position LIMIT ?2",
+		&r.streamPage: "SELECT " + recordFields + ", c.position FROM counter AS c LEFT JOIN records AS r ON r.stream = ?1 AND r.version > ?2 " +
+			"AND +r.position BETWEEN 1 AND c.position WHERE c.one = 1 ORDER BY r.version LIMIT ?3",
+		&r.head: "SELECT r.version, r.hash FROM counter AS c LEFT JOIN records AS r ON r.stream = ?1 " +
+			"AND +r.position BETWEEN 1 AND c.position WHERE c.one = 1 ORDER BY r.version DESC LIMIT 1",
+		&r.end:        "SELECT position FROM counter WHERE one = 1",
 		&r.snapshot:   "SELECT version, hash, format, data FROM snapshots WHERE name = ?",
 		&r.checkpoint: "SELECT position FROM checkpoints WHERE name = ?",
 	})
@@ -120,13 +120,4 @@ func openReader(file string, busy time.Duration) (*reader, error) {
 		return nil, errors.Join(err, c.close())
 	}
 	return r, nil
-}
-
-// find is the row of a stream. The tail is part of it, so that head and tail fit.
-func (r *reader) find(ctx context.Context, name events.StreamID) (key int64, head events.Head, tail string, err error) {
-	err = r.stream.query(ctx, func(row *stmt) (err error) {
-		key, head, tail, err = streamOf(row, name)
-		return err
-	}, string(name))
-	return key, head, tail, err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"strings"
 
 	"github.com/oatmill/oatmill/events"
 )
@@ -30,30 +29,28 @@ type page struct {
 // is not needed any more.
 type fetcher func(ctx context.Context, r *reader, into []events.Recorded) page
 
-// ReadAll is [events.Log.ReadAll]. Positions are consecutive in this log. Where one is
-// missing, the sequence ends with [events.ErrDamaged]: a reader of the whole log has
-// no other way to notice that a record was taken out.
+// ReadAll implements [events.Log.ReadAll]. Positions are consecutive in this log and end at
+// its counter. Where some are missing, the sequence ends with a [*events.MissingError].
 func (l *Log) ReadAll(ctx context.Context, after events.Position) iter.Seq2[events.Recorded, error] {
 	return func(yield func(events.Recorded, error) bool) {
-		names := newNames()
 		after := max(after, 0)
-		l.read(ctx, yield, "read log", func(ctx context.Context, r *reader, into []events.Recorded) page {
-			p := r.allAfter(ctx, after, names, into)
-			if n := len(p.records); n > 0 {
-				after = p.records[n-1].Position
-			}
+		l.read(ctx, yield, "read log", func(ctx context.Context, r *reader, into []events.Recorded) (p page) {
+			p, after = r.allAfter(ctx, after, into)
 			return p
 		})
 	}
 }
 
-// ReadStream is [events.Log.ReadStream]. A record that is missing is left out:
-// the versions of the others tell, and [events.VerifyChain] does.
+// ReadStream implements [events.Log.ReadStream]. A record that is missing is left out:
+// [events.Head.Advance] finds that the next one does not follow.
 func (l *Log) ReadStream(ctx context.Context, stream events.StreamID, after events.Version) iter.Seq2[events.Recorded, error] {
 	return func(yield func(events.Recorded, error) bool) {
 		after := max(after, 0)
-		l.read(ctx, yield, "read "+string(stream), func(ctx context.Context, r *reader, into []events.Recorded) (p page) {
-			p, after = r.streamAfter(ctx, stream, after, into)
+		l.read(ctx, yield, "read "+string(stream), func(ctx context.Context, r *reader, into []events.Recorded) page {
+			p, _ := r.collect(ctx, r.streamPage, into, string(stream), int64(after), int64(pageSize))
+			if n := len(p.records); n > 0 {
+				after = p.records[n-1].Version
+			}
 			return p
 		})
 	}
@@ -139,29 +136,39 @@ func (l *Log) fetch(ctx context.Context, fetch fetcher, into []events.Recorded) 
 	return p
 }
 
-// allAfter is the page of the whole log behind a position.
-func (r *reader) allAfter(ctx context.Context, after events.Position, names *names, into []events.Recorded) page {
-	return r.collect(ctx, r.page, names, into, after, int64(after), int64(pageSize))
+// allAfter returns the page of the whole log after a position, and the position of the
+// last record in it.
+func (r *reader) allAfter(ctx context.Context, after events.Position, into []events.Recorded) (page, events.Position) {
+	p, end := r.collect(ctx, r.page, into, int64(after), int64(pageSize))
+	for i := range p.records {
+		at := p.records[i].Position
+		if at != after+1 {
+			return page{records: p.records[:i], err: r.missing(after+1, at-1)}, after
+		}
+		after = at
+	}
+	if p.err == nil && !p.more && after < end {
+		p.err = r.missing(after+1, end)
+	}
+	return p, after
 }
 
-// collect runs a statement that yields recordFields and makes a page of it. When
-// after is not negative, positions must run on from there without a gap.
-func (r *reader) collect(ctx context.Context, s *stmt, names *names, into []events.Recorded, after events.Position, args ...any) page {
-	p, size := page{records: into[:0]}, 0
+func (r *reader) missing(first, last events.Position) error {
+	return fmt.Errorf("%s: %w", r.conn.file, &events.MissingError{First: first, Last: last})
+}
+
+// collect runs a statement that yields recordFields and the counter. It makes a page of the
+// records, and returns the counter with it.
+func (r *reader) collect(ctx context.Context, s *stmt, into []events.Recorded, args ...any) (page, events.Position) {
+	p, size, end := page{records: into[:0]}, 0, events.Position(-1)
 	p.err = s.query(ctx, func(row *stmt) error {
-		name, err := names.of(ctx, r, row.integer(1))
-		if err != nil {
-			return err
+		if end < 0 {
+			end = events.Position(row.integer(columns))
 		}
-		record, err := recordOf(row, name)
-		if err != nil {
-			return err
+		if row.isNull(0) {
+			return errEnough
 		}
-		if after >= 0 {
-			if after++; record.Position != after {
-				return damaged(r.conn.file, "the record at position %d is missing", after)
-			}
-		}
+		record, _ := recordOf(row)
 		p.records = append(p.records, record)
 		if size += len(record.Data); size >= pageBytes || len(p.records) == pageSize {
 			p.more = true
@@ -169,95 +176,8 @@ func (r *reader) collect(ctx context.Context, s *stmt, names *names, into []even
 		}
 		return ctx.Err()
 	}, args...)
-	return p
-}
-
-// streamAfter is the page of a stream behind a version, and the version up to which
-// the page reaches.
-func (r *reader) streamAfter(ctx context.Context, name events.StreamID, after events.Version, into []events.Recorded) (page, events.Version) {
-	key, head, tail, err := r.find(ctx, name)
-	if err != nil || head.Version <= after {
-		return page{err: err}, after
+	if p.err == nil && end < 0 {
+		p.err = noCounter(r.conn.file)
 	}
-	first := blockOf(after + 1)
-	list, upTo := tail, head.Version
-	if full := int64(head.Version) / blockSize; first < full {
-		list, upTo, err = r.places(ctx, name, key, first, full)
-	}
-	if err != nil {
-		return page{err: err}, after
-	}
-	places, ok := positions(list)
-	if !ok {
-		return page{err: damaged(r.conn.file, "the places of %s behind version %d cannot be read", name, after)}, after
-	}
-	p := r.collect(ctx, r.streamPage, only(key, name), into, -1, asJSON(places), int64(after)-first*blockSize)
-	if p.more && p.records[len(p.records)-1].Version < upTo { // cut off by its size
-		upTo = p.records[len(p.records)-1].Version
-	}
-	if p.err == nil && upTo <= after {
-		p.err = damaged(r.conn.file, "versions of %s do not increase after %d", name, after)
-	}
-	p.more = upTo < head.Version
-	return p, upTo
-}
-
-// places is the list of places in a page of blocks from first on, and the version of the
-// last one.
-func (r *reader) places(ctx context.Context, name events.StreamID, key, first, full int64) (string, events.Version, error) {
-	n := min(full-first, pageSize/blockSize)
-	var lists []string
-	if err := r.blocks.query(ctx, func(row *stmt) error {
-		lists = append(lists, strings.Trim(row.text(0), "[]"))
-		return nil
-	}, key, first, n); err != nil {
-		return "", 0, err
-	}
-	if int64(len(lists)) != n {
-		return "", 0, damaged(r.conn.file, "blocks of %s from %d on are missing", name, first)
-	}
-	return "[" + strings.Join(lists, ",") + "]", events.Version((first + n) * blockSize), nil
-}
-
-// names are the streams that one read has met, by their keys.
-type names struct {
-	known map[int64]events.StreamID
-	last  int64 // the key fetched last
-	step  int64 // how many were fetched then
-}
-
-func newNames() *names { return &names{known: make(map[int64]events.StreamID)} }
-
-func only(key int64, name events.StreamID) *names {
-	return &names{known: map[int64]events.StreamID{key: name}}
-}
-
-// Bounds of names: how many one read remembers, and how many it fetches at once.
-const (
-	maxNames = 1 << 20
-	maxStep  = 256
-)
-
-// of is the name of a stream. Keys are given out as streams begin, so that a read from
-// the beginning of the log meets new ones in order. It is soon given many at a time.
-func (n *names) of(ctx context.Context, r *reader, key int64) (events.StreamID, error) {
-	if name, ok := n.known[key]; ok {
-		return name, nil
-	}
-	if len(n.known) >= maxNames {
-		clear(n.known)
-	}
-	if n.step = min(2*n.step, maxStep); key != n.last+1 || n.step == 0 {
-		n.step = 1
-	}
-	err := r.names.query(ctx, func(row *stmt) error {
-		n.last = row.integer(0)
-		n.known[n.last] = events.StreamID(row.text(1))
-		return nil
-	}, key, n.step)
-	name, ok := n.known[key]
-	if err == nil && !ok {
-		err = damaged(r.conn.file, "records of a stream with the key %d, which has no name", key)
-	}
-	return name, err
+	return p, end
 }

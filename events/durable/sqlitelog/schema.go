@@ -4,50 +4,38 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/oatmill/oatmill/events"
+	"time"
 )
 
 const (
-	// applicationID says in the header of the file whose it is: "oatm".
+	// applicationID stands in the header of the file and says whose it is: "oatm".
 	applicationID = 0x6f61746d
-	// schemaVersion is the layout below. A file with a higher one is refused. Layout 1 is
-	// this one without distances in its lists of places.
-	schemaVersion = 2
+	// schemaVersion is the layout below. A file with another one is refused.
+	schemaVersion = 3
 )
 
 // object is a table, view or trigger of the schema, and the statement that makes it.
 // SQLite keeps the statement as it was given, so that a file can be compared with it.
 type object struct{ kind, name, sql string }
 
-// schema is laid out for few changed pages per append, because each one is written
-// twice, to the WAL and to the file. An index over (stream, version) would change a
-// page per stream: with 64 streams in one commit that was as expensive as everything
-// else together. The place of a stream's records is noted in blocks instead. The
-// newest are in the tail, in the row of the stream, which an append changes anyway
-// to note the head; 32 of them at a time move to a row of their own.
+// schema returns the layout. It is as plain as that of package pglog: a record is one row,
+// and the end of a stream is its last record, found through the index over streams and
+// versions. The index costs a changed page for each stream in a commit. In return two
+// records of one version cannot exist, and no second place can contradict the records.
 //
-// The road not taken is a link from each record to the one before it. It costs even
-// less, and makes reading a stream forwards a walk backwards first.
+// The counter says where the log ends. A row beyond it was not appended by this library and
+// is not part of the log.
 func schema() []object {
 	return []object{
-		{"table", "streams", `CREATE TABLE streams (
-  stream INTEGER PRIMARY KEY,
-  name TEXT NOT NULL UNIQUE,
-  version INTEGER NOT NULL, -- of the last record
-  hash BLOB NOT NULL, -- of the last record
-  tail TEXT NOT NULL -- positions of the records behind the last full block
+		{"table", "counter", `CREATE TABLE counter (
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  position INTEGER NOT NULL -- of the last record
 ) STRICT`},
-		{"table", "blocks", `CREATE TABLE blocks (
-  stream INTEGER NOT NULL REFERENCES streams (stream),
-  block INTEGER NOT NULL, -- 0 has the versions 1 to 32, 1 has 33 to 64
-  positions TEXT NOT NULL,
-  PRIMARY KEY (stream, block)
-) STRICT, WITHOUT ROWID`},
 		{"table", "records", `CREATE TABLE records (
-  position INTEGER PRIMARY KEY,
-  stream INTEGER NOT NULL REFERENCES streams (stream),
+  position INTEGER PRIMARY KEY CHECK (position > 0),
+  stream TEXT NOT NULL,
   version INTEGER NOT NULL,
   id TEXT NOT NULL UNIQUE, -- ULID
   type TEXT NOT NULL,
@@ -57,7 +45,9 @@ func schema() []object {
   causation TEXT, -- ULID
   reason TEXT,
   previous BLOB NOT NULL, -- hash of the record before this one in the stream
-  data TEXT NOT NULL -- JSON
+  hash BLOB NOT NULL, -- of this record
+  data TEXT NOT NULL, -- JSON
+  UNIQUE (stream, version)
 ) STRICT`},
 		{"table", "snapshots", `CREATE TABLE snapshots (
   name TEXT PRIMARY KEY, -- of the stream
@@ -71,25 +61,23 @@ func schema() []object {
   position INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID`},
 		{"view", "log", `CREATE VIEW log AS
-SELECT position, name AS stream, records.version,
+SELECT position, stream, version,
   strftime('%Y-%m-%dT%H:%M:%S', (time - (time % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
     || printf('.%06dZ', (time % 1000000 + 1000000) % 1000000) AS time,
-  type, actor, data, reason, id, correlation, causation, lower(hex(previous)) AS previous
-FROM records JOIN streams USING (stream)`},
-		guard("records", "UPDATE", "a record is never changed"),
-		guard("records", "DELETE", "a record is never deleted"),
-		guard("blocks", "UPDATE", "a block is never changed"),
-		guard("blocks", "DELETE", "a block is never deleted"),
-		guard("streams", "UPDATE OF stream, name", "a stream is never renamed"),
-		guard("streams", "DELETE", "a stream is never deleted"),
+  type, actor, data, reason, id, correlation, causation, lower(hex(previous)) AS previous, lower(hex(hash)) AS hash
+FROM records WHERE position <= (SELECT position FROM counter)`},
+		guard("records", "update", "UPDATE ON records", "a record is never changed"),
+		guard("records", "delete", "DELETE ON records", "a record is never deleted"),
+		guard("counter", "update", "UPDATE ON counter WHEN NEW.position < OLD.position", "the counter is never lowered"),
+		guard("counter", "delete", "DELETE ON counter", "the counter is never deleted"),
+		guard("counter", "insert", "INSERT ON counter WHEN EXISTS (SELECT 1 FROM counter)", "there is one counter"),
 	}
 }
 
-// guard is a trigger that refuses what must not happen to a table.
-func guard(table, event, why string) object {
-	name := table + "_no_" + map[bool]string{true: "delete", false: "update"}[event == "DELETE"]
-	return object{"trigger", name, fmt.Sprintf(
-		"CREATE TRIGGER %s BEFORE %s ON %s BEGIN SELECT raise(ABORT, '%s'); END", name, event, table, why)}
+// guard returns a trigger that refuses what must not happen to a table.
+func guard(table, what, event, why string) object {
+	name := table + "_no_" + what
+	return object{"trigger", name, fmt.Sprintf("CREATE TRIGGER %s BEFORE %s BEGIN SELECT raise(ABORT, '%s'); END", name, event, why)}
 }
 
 // prepareFile makes the file a log if it is empty, and checks that it is one of ours
@@ -105,18 +93,15 @@ func (c *conn) prepareFile(ctx context.Context, cfg Config) error {
 	if err := c.useWAL(ctx); err != nil {
 		return err
 	}
-	if layout > 0 {
-		err = c.inspect(ctx, cfg)
-	}
-	if err != nil || layout == schemaVersion {
-		return err
+	if layout == schemaVersion {
+		return c.inspect(ctx, cfg)
 	}
 	return c.create(ctx)
 }
 
-// identify tells the layout of the file, 0 when it is empty, and refuses it when it is
-// neither that nor a log in a layout we know. It asks everything at once, so that it sees
-// another process's laying out of the file as a whole or not at all.
+// identify returns the layout of the file, which is 0 when the file is empty, and refuses
+// every other file that is not a log in our layout. It asks everything at once, so that it
+// sees another process's laying out of the file as a whole or not at all.
 func (c *conn) identify(ctx context.Context) (layout int64, err error) {
 	const query = `SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema), encoding
 FROM pragma_application_id, pragma_user_version, pragma_encoding`
@@ -136,9 +121,12 @@ FROM pragma_application_id, pragma_user_version, pragma_encoding`
 	case id != applicationID:
 		return 0, damaged(c.file, "a SQLite database of another application (application_id %#x, %d tables and the like)", id, objects)
 	case version > schemaVersion:
-		return 0, fmt.Errorf("%w: %s has layout %d, this one knows up to %d", events.ErrNewer, c.file, version, schemaVersion)
+		return 0, fmt.Errorf("%w: %s has layout %d, this one knows %d", events.ErrNewer, c.file, version, schemaVersion)
 	case version < 1:
 		return 0, damaged(c.file, "layout %d never existed", version)
+	case version < schemaVersion:
+		return 0, damaged(c.file, "has layout %d, which no release wrote; this version has layout %d. "+
+			"The comment of package sqlitelog has the SQL that copies its records to a new file", version, schemaVersion)
 	}
 	return version, nil
 }
@@ -153,8 +141,7 @@ func (c *conn) useWAL(ctx context.Context) error {
 	})
 }
 
-// create lays the file out, or brings it to our layout, unless another process did so
-// first. That process may be one with an older layout.
+// create lays the file out, unless another process did so first.
 func (c *conn) create(ctx context.Context) error {
 	if err := c.ask(ctx, "BEGIN IMMEDIATE", nil); err != nil {
 		return err
@@ -170,15 +157,12 @@ func (c *conn) layOut(ctx context.Context) error {
 	if err != nil || layout == schemaVersion {
 		return err
 	}
-	if layout == 0 {
-		for _, o := range schema() {
-			if err := c.run(o.sql); err != nil {
-				return err
-			}
+	for _, o := range schema() {
+		if err := c.run(o.sql); err != nil {
+			return err
 		}
 	}
-	// The version has programs that know only older layouts refuse the file.
-	return c.run(fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d", applicationID, schemaVersion))
+	return c.run(fmt.Sprintf("INSERT INTO counter VALUES (1, 0); PRAGMA application_id = %d; PRAGMA user_version = %d", applicationID, schemaVersion))
 }
 
 // inspect compares the schema of the file with ours, statement by statement. Tables
@@ -228,9 +212,3 @@ func pause(ctx context.Context, d time.Duration) error {
 		return ctx.Err()
 	}
 }
-
-// blockSize is the number of versions in a block.
-const blockSize = 32
-
-// blockOf is the block in which the record of a version stands, or will stand.
-func blockOf(v events.Version) int64 { return int64(v-1) / blockSize }

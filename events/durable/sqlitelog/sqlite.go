@@ -127,9 +127,6 @@ func (d *database) dataVersion() (uint64, error) {
 // changes is how many rows the last statement has changed.
 func (d *database) changes() int { return int(sqlite3.Xsqlite3_changes(d.tls, d.handle)) }
 
-// lastKey is the key of the row that was inserted last.
-func (d *database) lastKey() int64 { return sqlite3.Xsqlite3_last_insert_rowid(d.tls, d.handle) }
-
 // endWith has a statement that runs end early with ctx, until stop is called. SQLite forgets
 // an interrupt that comes before the first step, so it is given again until then.
 func (d *database) endWith(ctx context.Context) (stop func()) {

@@ -80,7 +80,7 @@ func openWatch(file string) (*watch, error) {
 	w := &watch{conn: c, seen: -1}
 	if err := c.prepareAll(map[**stmt]string{
 		&w.version: "PRAGMA data_version",
-		&w.end:     "SELECT max(position) FROM records",
+		&w.end:     "SELECT position FROM counter WHERE one = 1",
 	}); err != nil {
 		return nil, errors.Join(err, c.close())
 	}

@@ -22,11 +22,12 @@ type writer struct {
 	pace    time.Duration // how long the last commit took
 
 	begin, commit, rollback *stmt
-	lastRecord              *stmt
-	findStream, addStream   *stmt
-	moveStream, addBlock    *stmt
+	counter, moveCounter    *stmt
+	findHead                *stmt
 	addRecords              [5]*stmt // of 1, 2, 4, 8 and 16 records
 	findRecord              *stmt
+	strayPosition           *stmt
+	strayVersion            *stmt
 	saveSnapshot            *stmt
 	saveCheckpoint          *stmt
 
@@ -34,29 +35,21 @@ type writer struct {
 	// has committed, which version tells: it is the number of commits the connection
 	// has come to know of, its own included, as it was after the last of its own.
 	version uint64
-	known   bool // whether version means anything
-	last    events.Position
-	streams map[events.StreamID]*stream
+	known   bool            // whether version means anything
+	end     events.Position // the counter in the file
+	heads   map[events.StreamID]events.Head
 
-	// What the transaction is yet to write, see flush and move.
+	// What the transaction adds, and is yet to write, see flush and move.
+	last  events.Position // of its records
 	added []addedRecord
-	moved []*stream
 
-	wary bool // ask for every ID before, because one of the transaction's is taken
+	// wary is set to carry out a transaction again of which an ID, a version or a position
+	// is taken. Each append is then checked before it is written.
+	wary bool
 }
 
-// stream is the row of a stream.
-type stream struct {
-	key  int64 // 0 when there is no such row yet
-	head events.Head
-	tail []byte          // the places behind the last full block
-	last events.Position // the last of them, if any
-
-	moved bool // the row in the file is behind
-}
-
-// maxStreams bounds how many rows of streams are remembered.
-const maxStreams = 1 << 16
+// maxHeads bounds how many heads of streams are remembered.
+const maxHeads = 1 << 16
 
 // retryAfter is how long to wait before trying again to get a lock that another process
 // has.
@@ -71,7 +64,7 @@ func openWriter(ctx context.Context, file string, cfg Config) (*writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
-	w := &writer{conn: c, busy: cfg.BusyTimeout, streams: make(map[events.StreamID]*stream)}
+	w := &writer{conn: c, busy: cfg.BusyTimeout, heads: make(map[events.StreamID]events.Head)}
 	if err = c.prepareFile(ctx, cfg); err == nil {
 		err = w.prepare()
 	}
@@ -83,31 +76,30 @@ func openWriter(ctx context.Context, file string, cfg Config) (*writer, error) {
 
 func (w *writer) prepare() error {
 	// From here on the writer waits for locks by itself, see lock.
-	// References need no checking: a record's stream was looked up a moment before.
 	// Checkpoints come after 8 MB of WAL, where SQLite has them after 4: each syncs two
 	// files, whatever it moves. A WAL of more grows for longer, and the sync of a file that
 	// grows takes longer than that of one that is written over.
 	w.conn.patience = 0
-	if err := w.conn.run("PRAGMA foreign_keys = OFF; PRAGMA wal_autocheckpoint = 2000"); err != nil {
+	if err := w.conn.run("PRAGMA wal_autocheckpoint = 2000"); err != nil {
 		return err
 	}
 	statements := map[**stmt]string{
-		&w.begin:      "BEGIN IMMEDIATE",
-		&w.commit:     "COMMIT",
-		&w.rollback:   "ROLLBACK",
-		&w.lastRecord: "SELECT max(position) FROM records",
-		&w.findStream: "SELECT " + streamFields + " FROM streams WHERE name = ?",
-		&w.addStream:  "INSERT INTO streams (name, version, hash, tail) VALUES (?, 0, zeroblob(32), '[]')",
-		&w.moveStream: "UPDATE streams SET version = ?, hash = ?, tail = ? WHERE stream = ?",
-		&w.addBlock:   "INSERT INTO blocks (stream, block, positions) VALUES (?, ?, ?)",
-		&w.findRecord: "SELECT " + recordFields + ", (SELECT name FROM streams WHERE streams.stream = records.stream) FROM records WHERE id = ?",
+		&w.begin:         "BEGIN IMMEDIATE",
+		&w.commit:        "COMMIT",
+		&w.rollback:      "ROLLBACK",
+		&w.counter:       "SELECT position FROM counter WHERE one = 1",
+		&w.moveCounter:   "UPDATE counter SET position = ? WHERE one = 1",
+		&w.findHead:      "SELECT version, hash FROM records WHERE stream = ?1 AND +position BETWEEN 1 AND ?2 ORDER BY version DESC LIMIT 1",
+		&w.findRecord:    "SELECT " + recordColumns + " FROM records WHERE id = ?",
+		&w.strayPosition: "SELECT position, stream, version FROM records WHERE position > ?1 AND position <= ?2 ORDER BY position LIMIT 1",
+		&w.strayVersion:  "SELECT position, stream, version FROM records WHERE stream = ?1 AND version > ?2 AND version <= ?3 ORDER BY version LIMIT 1",
 		&w.saveSnapshot: "INSERT INTO snapshots (name, version, hash, format, data) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET " +
 			"version = excluded.version, hash = excluded.hash, format = excluded.format, data = excluded.data",
 		&w.saveCheckpoint: "INSERT INTO checkpoints (name, position) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET " +
 			"position = excluded.position WHERE excluded.position > checkpoints.position",
 	}
 	for n := range w.addRecords {
-		const one = ", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+		const one = ", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 		statements[&w.addRecords[n]] = "INSERT INTO records (" + recordColumns + ") VALUES " + strings.Repeat(one, 1<<n)[2:] + " ON CONFLICT (id) DO NOTHING"
 	}
 	return w.conn.prepareAll(statements)
@@ -134,6 +126,9 @@ func (l *Log) commitGroup(ctx context.Context, w *writer) {
 		l.queue.take(&g)
 	} else if err = w.carryOut(l.queue.gather(&g, w.patience())); errors.Is(err, errTaken) {
 		err = w.carryOutWarily(g.requests)
+	}
+	if err != nil && len(g.requests) == 0 { // it failed before it took the first one
+		l.queue.take(&g)
 	}
 	if err == nil {
 		l.tail.Reached(w.last)
@@ -186,8 +181,8 @@ func (w *writer) tryLock() error {
 	return err
 }
 
-// carryOutWarily carries requests out that were undone because an ID of theirs is taken.
-// It asks for every ID first, and so learns whose it is. Should another process have taken
+// carryOutWarily carries requests out that were undone because an ID, a version or a
+// position of theirs is taken. It checks each of them first, and so learns whose it is. Should another process have taken
 // the lock in between, they wait for it until the first of them has waited for too long.
 func (w *writer) carryOutWarily(requests []*request) error {
 	w.wary = true
@@ -253,46 +248,38 @@ func (w *writer) abort() error {
 
 // refresh forgets what is not true any more because another connection committed.
 func (w *writer) refresh() error {
-	if len(w.streams) >= maxStreams {
-		clear(w.streams)
+	if len(w.heads) >= maxHeads {
+		clear(w.heads)
 	}
 	version, err := w.conn.dataVersion()
 	if err != nil || w.known && version == w.version {
 		return err
 	}
-	last, err := w.lastRecord.number(context.Background())
+	end, err := counterOf(context.Background(), w.counter)
 	if err != nil {
 		return err
 	}
-	clear(w.streams)
-	w.last = events.Position(last)
+	clear(w.heads)
+	w.end, w.last = end, end
 	return nil
 }
 
-// stream is the row of the named stream, as it is in this transaction.
-func (w *writer) stream(name events.StreamID) (*stream, error) {
-	if s, ok := w.streams[name]; ok {
-		return s, nil
+// head returns the head of a stream as it is in this transaction. ok is false when the last
+// record's hash cannot be read, so that nothing can be appended to the stream.
+func (w *writer) head(stream events.StreamID) (head events.Head, ok bool, err error) {
+	if head, ok := w.heads[stream]; ok {
+		return head, true, nil
 	}
-	s := new(stream)
-	err := w.findStream.query(context.Background(), func(row *stmt) error {
-		key, head, tail, err := streamOf(row, name)
-		if err != nil {
-			return err
-		}
-		places, ok := positions(tail)
-		if !ok || len(places) != int(head.Version%blockSize) {
-			return damaged(w.conn.file, "the tail of %s cannot be read", name)
-		}
-		if s.key, s.head, s.tail = key, head, []byte(tail); len(places) > 0 {
-			s.last = places[len(places)-1]
-		}
+	ok = true
+	err = w.findHead.query(context.Background(), func(row *stmt) error {
+		head.Version = events.Version(row.integer(0))
+		head.Hash, ok = hashOf(row, 1)
 		return nil
-	}, string(name))
-	if err == nil && s.key != 0 {
-		w.streams[name] = s
+	}, string(stream), int64(w.end))
+	if ok && err == nil {
+		w.heads[stream] = head
 	}
-	return s, err
+	return head, ok, err
 }
 
 func (w *writer) close() error {
