@@ -94,6 +94,7 @@ func TestOneNodeKeepsWhatItHas(t *testing.T) {
 }
 
 func TestKilledLeaderIsReplacedAndReturns(t *testing.T) {
+	t.Parallel()
 	c := start(t, natscluster.Config{Nodes: 3})
 	js := connect(t, c.URL())
 	add(t, js, 3)
@@ -118,6 +119,7 @@ func TestKilledLeaderIsReplacedAndReturns(t *testing.T) {
 // A node that is cut off can be reached and must not acknowledge anything. It would if
 // routes found a way around the proxies: try Advertise without an address.
 func TestNodeThatIsCutOffAcknowledgesNothing(t *testing.T) {
+	t.Parallel()
 	c := start(t, natscluster.Config{Nodes: 3})
 	add(t, connect(t, c.URL()), 3)
 	leader, err := c.WaitLeader(within(t), "s")

@@ -22,6 +22,7 @@ import (
 // What breaks it: answering a conflict with the version in memory, without asking the
 // leader (in attempt.try, leave out the condition on fresh).
 func TestLinearizable(t *testing.T) {
+	t.Parallel()
 	s := three(t)
 	cfg := s.config(t)
 	linear.Check(t, linear.Config{}, s.open(t, cfg), s.open(t, cfg))

@@ -11,7 +11,10 @@ func TestLogOnOneNode(t *testing.T) {
 	logtest.Run(t, harness(one(t)))
 }
 
+// TestLogOnThreeNodes is parallel to tests that wait. TestLogOnOneNode is not: both set flags
+// of rapid, and count waiting goroutines.
 func TestLogOnThreeNodes(t *testing.T) {
+	t.Parallel()
 	logtest.Run(t, harness(three(t)))
 }
 
