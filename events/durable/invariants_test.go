@@ -18,9 +18,17 @@ import (
 	"github.com/oatmill/oatmill/oat/oattest/invariants"
 )
 
-// TestInvariantsSQLite holds package oat to its invariants on SQLite, with every
-// service on a handle of its own, as processes have.
-func TestInvariantsSQLite(t *testing.T) {
+// TestInvariants holds package oat to its invariants on every durable log, one after the
+// other, because each sets flags of rapid.
+func TestInvariants(t *testing.T) {
+	t.Parallel()
+	t.Run("SQLite", testInvariantsSQLite)
+	t.Run("PostgreSQL", testInvariantsPostgres)
+	t.Run("JetStream", testInvariantsJetStream)
+}
+
+// testInvariantsSQLite gives every service a handle of its own, as processes have.
+func testInvariantsSQLite(t *testing.T) {
 	var path string // of the newest log; there is never more than one
 	open := func(t testing.TB) events.Log {
 		log, err := sqlitelog.Open(t.Context(), path, sqlitelog.Config{})
@@ -41,18 +49,16 @@ func TestInvariantsSQLite(t *testing.T) {
 	})
 }
 
-// TestInvariantsPostgres does so on PostgreSQL. [TestSiegePostgres] does while the server is
-// killed.
-func TestInvariantsPostgres(t *testing.T) {
+// testInvariantsPostgres uses one server. [TestSiegePostgres] kills it.
+func testInvariantsPostgres(t *testing.T) {
 	url := startPostgres(t)
 	holdInvariants(t, func(ctx context.Context, name string) (closingLog, error) {
 		return pglog.Open(ctx, url, pglog.Config{Schema: name})
 	}, func(name string) error { return dropSchema(url, name) })
 }
 
-// TestInvariantsJetStream does so on three nodes. [TestSiegeJetStream] does while they are
-// killed and cut off.
-func TestInvariantsJetStream(t *testing.T) {
+// testInvariantsJetStream uses three nodes. [TestSiegeJetStream] kills them and cuts them off.
+func testInvariantsJetStream(t *testing.T) {
 	url := startJetStream(t)
 	holdInvariants(t, func(ctx context.Context, name string) (closingLog, error) {
 		return natslog.Open(ctx, url, natslog.Config{Stream: name})

@@ -298,6 +298,7 @@ func rounds(t *testing.T, usual int) int {
 
 // TestSiegeSQLite kills processes that write to one file, in the middle of their work.
 func TestSiegeSQLite(t *testing.T) {
+	t.Parallel()
 	s := newSiege(t, "SQLite", filepath.Join(t.TempDir(), "events.db"))
 	for range rounds(t, 4) {
 		s.progress(20)
@@ -310,6 +311,7 @@ func TestSiegeSQLite(t *testing.T) {
 // TestSiegePostgres kills the server in the middle of the load and starts it again, and
 // players between.
 func TestSiegePostgres(t *testing.T) {
+	t.Parallel()
 	server, err := pgserver.Start(t.Context(), pgserver.Config{})
 	if errors.Is(err, pgserver.ErrNotFound) {
 		testkit.Missing(t, err.Error())
@@ -341,6 +343,7 @@ func TestSiegePostgres(t *testing.T) {
 // TestSiegeJetStream kills the leader of three nodes, restarts it, cuts a node off and lets
 // it return, and kills players between.
 func TestSiegeJetStream(t *testing.T) {
+	t.Parallel()
 	cluster, err := natscluster.Start(t.Context(), natscluster.Config{Dir: t.TempDir(), Nodes: 3})
 	if err != nil {
 		t.Fatal(err)

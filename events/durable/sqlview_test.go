@@ -50,9 +50,13 @@ func (h viewHost) size(records int) int {
 	return records
 }
 
-func TestSQLViewSQLite(t *testing.T) { testViews(t, sqliteHost(t, t.TempDir())) }
+func TestSQLViewSQLite(t *testing.T) {
+	t.Parallel()
+	testViews(t, sqliteHost(t, t.TempDir()))
+}
 
 func TestSQLViewPostgreSQL(t *testing.T) {
+	t.Parallel()
 	h := postgresHost(t)
 	testViews(t, h)
 	t.Run("a role that only reads", func(t *testing.T) { testViewReader(t, h) })

@@ -164,3 +164,31 @@ func TestNodesWithoutALeaderConfirmNothing(t *testing.T) {
 	answersNothingOld(t, lonely, 2)
 	s.Heal(cut)
 }
+
+// TestOpensWhileOthersCreateTheStream has processes open a log that is not there, at the same
+// time and at different nodes. A node that leads JetStream's metadata may answer that a
+// stream is not there which another process has just created.
+//
+// Fails if Log.tryPrepare does not try again when the stream is not found.
+func TestOpensWhileOthersCreateTheStream(t *testing.T) {
+	t.Parallel()
+	s := three(t)
+	for range 4 {
+		cfg := s.config(t)
+		var opening sync.WaitGroup
+		for i := range 6 {
+			opening.Go(func() {
+				log, err := natslog.Open(within(t, time.Minute), s.NodeURL(i%3), cfg)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer log.Close()
+				if head, err := log.Head(t.Context(), acme); err != nil || head != (events.Head{}) {
+					t.Errorf("%+v, %v", head, err)
+				}
+			})
+		}
+		opening.Wait()
+	}
+}

@@ -73,6 +73,9 @@ func (l *Log) tryPrepare(ctx context.Context) error {
 		return err
 	}
 	if _, err := l.tryLastSequence(ctx); err != nil {
+		if refused := new(jetstream.APIError); errors.As(err, &refused) && refused.ErrorCode == codeNoStream {
+			return fmt.Errorf("%w: %w", errAgain, err) // of a node that has not heard of the stream yet
+		}
 		return err
 	}
 	if _, err := l.ensure(ctx, l.besideSettings()); err != nil {
