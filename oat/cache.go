@@ -62,6 +62,35 @@ func (c *cache) known(name string) *organization {
 	return e.state.clone()
 }
 
+// maxAnother bounds how many entries another looks at.
+const maxAnother = 8
+
+// another returns an entry of an organization with another name that exists, which the caller
+// must unlock, and nil when none is at hand. It does not wait for one.
+func (c *cache) another(name string) *entry {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	looked := 0
+	for other, found := range c.entries { // from a random one on
+		if looked++; looked > maxAnother {
+			break
+		}
+		if other == name {
+			continue
+		}
+		e := found.Value.(*entry)
+		select {
+		case e.held <- struct{}{}:
+			if e.state != nil && e.state.version > 0 {
+				return e
+			}
+			e.unlock()
+		default:
+		}
+	}
+	return nil
+}
+
 // settle makes room after a command, and not before it: a name that turned out to be
 // nobody's goes first, so that commands on invented names push nothing out.
 func (c *cache) settle(e *entry) {

@@ -234,16 +234,6 @@ func (s *Service) Delete(ctx context.Context, by Actor, cmd Delete) error {
 	}, nil)
 }
 
-// Authorize tells whether the actor may manage the organization, as of what the log
-// holds now: nil, or what a command would be refused with, ErrNotOwner or
-// [ErrOrganizationNotFound]. It is for showing what commands do not show.
-func (s *Service) Authorize(ctx context.Context, by Actor, organization string) error {
-	return s.manage(ctx, by, organization, confirmed, nil)
-}
-
-// confirmed is the decision that there is nothing to do.
-func confirmed(*organization, time.Time) ([]events.Payload, error) { return nil, nil }
-
 // manage carries out a command on an organization that must exist, for an actor who
 // must be allowed to manage it. Someone who is not learns nothing else.
 func (s *Service) manage(ctx context.Context, by Actor, name string, decide decision, done func(*organization)) error {

@@ -3,9 +3,7 @@ package hubapi
 import (
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
-	"sync"
 )
 
 // Mount registers the handler for its addresses, and for all others of Docker Hub's API, which
@@ -14,7 +12,7 @@ import (
 // repository of an organization called "orgs" can be pulled.
 func (h *Handler) Mount(mux *http.ServeMux) {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if registryForm().MatchString(r.URL.Path) {
+		if registryForm(r.URL.Path) {
 			if registry := registryOf(mux, r); registry != nil {
 				registry.ServeHTTP(w, r)
 				return
@@ -31,10 +29,24 @@ func (h *Handler) Mount(mux *http.ServeMux) {
 	}
 }
 
-// registryForm matches the addresses of a registry (distribution-spec 1.1, "Endpoints").
-var registryForm = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`^/v2/.+/(manifests/[^/]+|blobs/[^/]+|blobs/uploads/[^/]*|tags/list|referrers/[^/]+)$`)
-})
+// registryForm reports whether a path has the form of a registry's: the name of a repository,
+// then one of the endpoints of distribution-spec 1.1.
+func registryForm(path string) bool {
+	parts := strings.Split(strings.TrimPrefix(path, "/v2/"), "/")
+	n := len(parts)
+	if n < 3 {
+		return false
+	}
+	switch last := parts[n-1]; parts[n-2] {
+	case "manifests", "blobs", "referrers":
+		return last != ""
+	case "tags":
+		return last == "list"
+	case "uploads":
+		return n > 3 && parts[n-3] == "blobs"
+	}
+	return false
+}
 
 // registryOf returns what mux has for "/v2/", nil when that is nothing or the handler of the
 // whole site.
