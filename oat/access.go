@@ -83,6 +83,8 @@ func resourceProblems(organization string, resources []Resource) (found Validati
 func pathProblem(organization, path string, repeated, several bool) string {
 	preset := path == PathPublic || path == organization+"/*"
 	switch {
+	case ContainsSecret(path):
+		return secretProblem(path)
 	case repeated:
 		return fmt.Sprintf("%q is given twice", clip(path))
 	case preset && several:
@@ -185,10 +187,15 @@ func levelOf(r Resource) (level Level) {
 	return level
 }
 
-// clip keeps a message short, whatever it quotes.
+// maxQuoted is how many bytes a message quotes of a text.
+const maxQuoted = 64
+
+// clip returns what a message quotes of a text: no secrets, and not more than maxQuoted
+// bytes.
 func clip(s string) string {
-	if len(s) > 64 {
-		return strings.ToValidUTF8(s[:64], "") + "…"
+	s = maskBeginning(strings.ToValidUTF8(bounded(s), ""), len(s) > maxMasked)
+	if len(s) > maxQuoted {
+		return strings.ToValidUTF8(s[:maxQuoted], "") + "…"
 	}
 	return s
 }

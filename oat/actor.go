@@ -1,7 +1,5 @@
 package oat
 
-import "strings"
-
 // Actor is who gives a command. It is a parameter of every command and is recorded
 // in every event. Exactly one of User and Host is set; the zero Actor may do nothing.
 //
@@ -32,25 +30,24 @@ func (a Actor) String() string {
 	return a.User
 }
 
-// problems says what is wrong with an actor.
+// clean returns the actor as it is compared and recorded. The correlation stays as it is:
+// a program made it.
+func (a Actor) clean() Actor {
+	a.User, a.Host, a.Reason = CleanText(a.User), CleanText(a.Host), CleanText(a.Reason)
+	return a
+}
+
+// problems returns what is wrong with a cleaned actor.
 func (a Actor) problems() (found ValidationErrors) {
 	switch {
 	case (a.User == "") == (a.Host == ""):
 		found.add("actor", "name either a user or a part of the host")
 	case a.User != "":
-		found.add("actor", userProblem(a.User))
+		found.add("actor", UserProblem(a.User))
 	default:
-		found.add("actor", textProblem(a.Host, 1, maxUser))
+		found.add("actor", nameProblem(a.Host, 1, maxUser))
 	}
-	found.add("correlation", textProblem(a.Correlation, 0, maxUser))
+	found.add("correlation", nameProblem(a.Correlation, 0, maxUser))
 	found.add("reason", textProblem(a.Reason, 0, maxReason))
 	return found
-}
-
-// userProblem says what is wrong with a user's name, "" when nothing is.
-func userProblem(user string) string {
-	if strings.HasPrefix(user, hostPrefix) {
-		return `must not begin with "host:"`
-	}
-	return textProblem(user, 1, maxUser)
 }

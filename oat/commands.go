@@ -3,7 +3,6 @@ package oat
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -87,7 +86,7 @@ type Delete struct {
 
 func (c Register) decide(o *organization, plans quota.Plans, hostOwners bool) ([]events.Payload, error) {
 	var problems ValidationErrors
-	problems.add("organization", organizationProblem(c.Organization))
+	problems.add("organization", OrganizationProblem(CleanText(c.Organization)))
 	problems.add("plan", planProblem(plans, c.Plan))
 	if len(c.Owners) == 0 && !hostOwners {
 		problems.add("owners", "at least one is required")
@@ -99,12 +98,14 @@ func (c Register) decide(o *organization, plans quota.Plans, hostOwners bool) ([
 		problems.add("owners", fmt.Sprintf("%d are given, at most %d can be registered at once", len(c.Owners), MaxOwners))
 		return nil, problems
 	}
+	var owners []string
 	for i, owner := range c.Owners {
-		field := fmt.Sprintf("owners[%d]", i)
-		problems.add(field, userProblem(owner))
-		if slices.Contains(c.Owners[:i], owner) {
+		field, owner := fmt.Sprintf("owners[%d]", i), CleanText(owner)
+		problems.add(field, UserProblem(owner))
+		if slices.Contains(owners, owner) {
 			problems.add(field, "is given twice")
 		}
+		owners = append(owners, owner)
 	}
 	if err := problems.orNil(); err != nil {
 		return nil, err
@@ -112,7 +113,7 @@ func (c Register) decide(o *organization, plans quota.Plans, hostOwners bool) ([
 	if o.head.Version > 0 {
 		return nil, ErrExists
 	}
-	return []events.Payload{&events.OrganizationRegistered{Plan: c.Plan, Owners: c.Owners}}, nil
+	return []events.Payload{&events.OrganizationRegistered{Plan: c.Plan, Owners: owners}}, nil
 }
 
 func (c ChangePlan) decide(o *organization, plans quota.Plans) ([]events.Payload, error) {
@@ -129,27 +130,29 @@ func (c AddOwner) decide(o *organization, hostOwners bool) ([]events.Payload, er
 	if hostOwners {
 		return nil, ErrHostOwners
 	}
+	owner := CleanText(c.Owner)
 	var problems ValidationErrors
-	problems.add("owner", userProblem(c.Owner))
+	problems.add("owner", UserProblem(owner))
 	if err := problems.orNil(); err != nil {
 		return nil, err
 	}
-	if slices.Contains(o.owners, c.Owner) {
+	if _, owns := o.owner(owner); owns {
 		return nil, nil
 	}
-	return []events.Payload{&events.OrganizationOwnerAdded{Owner: c.Owner}}, nil
+	return []events.Payload{&events.OrganizationOwnerAdded{Owner: owner}}, nil
 }
 
 func (c RemoveOwner) decide(o *organization, hostOwners bool) ([]events.Payload, error) {
+	recorded, owns := o.owner(CleanText(c.Owner))
 	switch {
 	case hostOwners:
 		return nil, ErrHostOwners
-	case !slices.Contains(o.owners, c.Owner):
+	case !owns:
 		return nil, ErrOwnerNotFound
 	case len(o.owners) == 1:
 		return nil, ErrLastOwner
 	}
-	return []events.Payload{&events.OrganizationOwnerRemoved{Owner: c.Owner}}, nil
+	return []events.Payload{&events.OrganizationOwnerRemoved{Owner: recorded}}, nil
 }
 
 // decide takes the id and the digest that the token gets if it is generated, and the
@@ -164,8 +167,8 @@ func (c Generate) decide(o *organization, plans quota.Plans, now time.Time, id u
 	if !plan.HasTokens() {
 		return nil, fmt.Errorf("%w: %s is on %q", ErrNoTokens, o.name, o.plan)
 	}
-	label := strings.TrimSpace(c.Label)
-	problems := fieldProblems(&label, &c.Description)
+	label, description := CleanText(c.Label), CleanText(c.Description)
+	problems := fieldProblems(&label, &description)
 	switch {
 	case !c.Expires.chosen:
 		problems.add("expires_at", "choose an instant, or never")
@@ -185,7 +188,7 @@ func (c Generate) decide(o *organization, plans quota.Plans, now time.Time, id u
 		return nil, err
 	}
 	return []events.Payload{&events.TokenGenerated{
-		Token: id.String(), Label: label, Description: c.Description,
+		Token: id.String(), Label: label, Description: description,
 		Digest: digest, ExpiresAt: c.Expires.String(), Resources: c.Resources,
 	}}, nil
 }
@@ -195,10 +198,7 @@ func (c Edit) decide(o *organization, now time.Time) ([]events.Payload, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.Label != nil {
-		label := strings.TrimSpace(*c.Label)
-		c.Label = &label
-	}
+	c.Label, c.Description = cleanField(c.Label), cleanField(c.Description)
 	problems := fieldProblems(c.Label, c.Description)
 	if c.Resources != nil {
 		problems = append(problems, resourceProblems(o.name, c.Resources)...)
@@ -266,13 +266,32 @@ func (o *organization) editable(id uuid.UUID, seen events.Version, now time.Time
 	return t, nil
 }
 
+// owner returns how an owner is recorded, and false for a user who is none. The name is
+// cleaned; one that was recorded before there was a rule for names need not be.
+func (o *organization) owner(name string) (recorded string, owns bool) {
+	i := slices.IndexFunc(o.owners, func(owner string) bool { return CleanText(owner) == name })
+	if i < 0 {
+		return "", false
+	}
+	return o.owners[i], true
+}
+
 // made tells whether there ever was a token with an id that is made of a request.
 func (o *organization) made(id uuid.UUID) bool {
 	_, exists := o.tokens[id]
 	return exists || o.spent[id]
 }
 
-// fieldProblems checks the texts that are given.
+// cleanField returns a text of a command cleaned, nil for one that is not given.
+func cleanField(text *string) *string {
+	if text == nil {
+		return nil
+	}
+	cleaned := CleanText(*text)
+	return &cleaned
+}
+
+// fieldProblems checks the texts that are given, which are cleaned.
 func fieldProblems(label, description *string) (found ValidationErrors) {
 	if label != nil {
 		found.add("label", textProblem(*label, 1, MaxLabel))

@@ -57,11 +57,40 @@
 // that. Order is by version. A clock that is wrong stamps wrong times, and judges
 // expiry wrongly, until it is put right; it cannot damage anything.
 //
+// # Text that people type
+//
+// One rule holds for names of users and organizations, labels, descriptions and reasons,
+// by whichever command they come. They are cleaned ([CleanText]) before they are compared,
+// recorded or looked up, and refused by the name of their field where they are not valid
+// Unicode, have nothing in them that can be seen, or contain
+//
+//   - control characters, except for line breaks and tabs in descriptions;
+//   - invisible characters: format characters (category Cf), with them the marks, overrides
+//     and isolates of bidirectional text and the tags; code points that Unicode says to
+//     ignore where they are not supported (Default_Ignorable_Code_Point), with them fillers
+//     and variation selectors; line and paragraph separators; and the few characters that
+//     are blank, like U+2800;
+//   - private and unassigned code points and noncharacters, and U+FFFD, which stands for
+//     text that was lost on its way;
+//   - anything in the form of a secret ([ContainsSecret]).
+//
+// Some invisible characters are needed in writing. Labels, descriptions and reasons may
+// have U+200C and U+200D between letters of scripts that join and after a virama, as
+// Persian, Bengali and Malayalam are written, and U+200D, U+FE0E and U+FE0F within emoji. Names of
+// users have neither, and no other space than U+0020: names must not differ in what cannot
+// be seen. The root of the DNS has the same rule (ICANN, Maximal Starting Repertoire).
+//
+// The rule is for commands. Records that are in the log already are read as they are.
+//
 // # Secrets
 //
 // A secret is shown once, by [Service.Generate]. Only its SHA-256 is in the log, so
 // that a copy of the whole database opens nothing. A [Secret] prints as "[redacted]"
 // and opens only by [Secret.Reveal], which specifies the format.
+//
+// A client may send a secret in the wrong field. What people type is refused then, by the
+// name of the field. In what is recorded or logged of a request, such as the user agent,
+// the secret is masked ([MaskSecrets]).
 //
 // # Verification
 //

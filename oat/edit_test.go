@@ -21,7 +21,7 @@ func TestEditRecordsWhatChanged(t *testing.T) {
 		want events.TokenEdited
 	}{
 		"label":             {oat.Edit{Label: pointer("  new ")}, events.TokenEdited{Label: pointer("new")}},
-		"description":       {oat.Edit{Description: pointer(" new ")}, events.TokenEdited{Description: pointer(" new ")}},
+		"description":       {oat.Edit{Description: pointer(" new ")}, events.TokenEdited{Description: pointer("new")}},
 		"description away":  {oat.Edit{Description: pointer("")}, events.TokenEdited{Description: pointer("")}},
 		"resources":         {oat.Edit{Resources: write}, events.TokenEdited{Resources: write}},
 		"all of them":       {oat.Edit{Label: pointer("new"), Description: pointer("d"), Resources: write}, events.TokenEdited{Label: pointer("new"), Description: pointer("d"), Resources: write}},

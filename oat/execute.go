@@ -36,10 +36,7 @@ const (
 // is refused, or appends nothing, is decided again unless the log confirms that the stream
 // ends with the record that the state ends with.
 func (s *Service) execute(ctx context.Context, by Actor, name string, decide decision, done func(*organization)) error {
-	if err := by.problems().orNil(); err != nil {
-		return err
-	}
-	if organizationProblem(name) != "" {
+	if OrganizationProblem(name) != "" {
 		// A name that cannot be registered has no stream to look into.
 		_, err := decide(newOrganization(name), s.cfg.Now())
 		return err

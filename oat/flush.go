@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/google/uuid"
 	"github.com/oklog/ulid/v2"
@@ -196,7 +197,8 @@ func (s *span) size() int {
 	if s.count == 0 {
 		return 0
 	}
-	return spanSize + 2*(len(s.cause)+len(s.address)+len(s.userAgent))
+	text := func(s string) int { return min(len(s), maxUseText) }
+	return spanSize + 2*(text(s.cause)+text(s.address)+text(s.userAgent))
 }
 
 // appendEvent appends one event of uses. It returns the event if its outcome is
@@ -254,15 +256,19 @@ func (s *span) payload() *events.UseSpan {
 	}
 }
 
-// useText makes what a client said of itself fit to be recorded and shown.
+// useText returns what is recorded of a text that a client sent: what can be seen of it,
+// without secrets, in at most maxUseText bytes. Secrets are looked for in what is left
+// once everything else was removed, so that nothing that is removed hides one.
 func useText(s string) string {
-	s = strings.ToValidUTF8(s, "")
-	return strings.Map(func(c rune) rune {
-		if c < ' ' || c == 0x7f {
+	cut := len(s) == maxMasked
+	s = strings.Map(func(c rune) rune {
+		if !unicode.IsGraphic(c) || isInvisible(c) {
 			return -1
 		}
 		return c
-	}, s)
+	}, strings.ToValidUTF8(s, ""))
+	s = maskBeginning(s, cut)
+	return strings.ToValidUTF8(s[:min(len(s), maxUseText)], "")
 }
 
 // merge adds back what could not be recorded.

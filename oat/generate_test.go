@@ -37,7 +37,7 @@ func TestGenerateRecordsWhatWasAsked(t *testing.T) {
 	cmd := oat.Generate{
 		Organization: "acme",
 		Label:        " \t CI für das Büro\u00a0 ",
-		Description:  "  two lines:\n\ttabs and\r\nblanks stay  ",
+		Description:  "two lines:  \n\ttabs and\r\nblanks within stay",
 		Expires:      parsed(t, "2027-02-03T04:05:06.70+05:30"),
 		Resources: []oat.Resource{
 			{Type: oat.TypeRepository, Path: "acme/web", Scopes: []string{oat.ScopePush}},
@@ -131,14 +131,14 @@ func TestLabel(t *testing.T) {
 func TestDescription(t *testing.T) {
 	d := newDesk(t, func(cfg *oat.Config) { cfg.Plans = quota.Plans{quota.Team: {Tokens: 1000}} })
 	good, bad := texts(oat.MaxDescription)
-	good["empty"], good["blanks stay"], good["lines"] = "", "  ", "one\r\n\ttwo\n"
+	good["empty"], good["blanks around do not count"], good["lines"] = "", " \n ", "one\r\n\ttwo"
 	kept, _ := d.generate()
 	for name, description := range good {
 		token, _ := d.generate(func(cmd *oat.Generate) { cmd.Description = description })
 		edited, err := d.Service.Edit(t.Context(), alice, oat.Edit{Organization: "acme", Token: kept.ID, Description: &description})
 		must(t, err)
-		if token.Description != description || edited.Description != description {
-			t.Errorf("%s: descriptions %q and %q, want %q", name, token.Description, edited.Description, description)
+		if want := strings.TrimSpace(description); token.Description != want || edited.Description != want {
+			t.Errorf("%s: descriptions %q and %q, want %q", name, token.Description, edited.Description, want)
 		}
 	}
 	for _, description := range bad {

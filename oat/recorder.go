@@ -216,10 +216,10 @@ func (c *cell) add(u *Use) {
 	into.count++
 }
 
-// bounded lets go of what will not be recorded of a long text.
+// bounded lets go of what is not looked at of a long text.
 func bounded(s string) string {
-	if len(s) > maxUseText {
-		return strings.Clone(s[:maxUseText])
+	if len(s) > maxMasked {
+		return strings.Clone(s[:maxMasked])
 	}
 	return s
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -133,7 +132,11 @@ func (s *Service) Within(log events.Log, owners Owners) *Service {
 
 // Register makes an organization known. Refused with [ErrExists] and [ErrInvalid].
 func (s *Service) Register(ctx context.Context, by Actor, cmd Register) error {
-	return s.execute(ctx, by, cmd.Organization, func(o *organization, _ time.Time) ([]events.Payload, error) {
+	by = by.clean()
+	if err := by.problems().orNil(); err != nil {
+		return err
+	}
+	return s.execute(ctx, by, CleanText(cmd.Organization), func(o *organization, _ time.Time) ([]events.Payload, error) {
 		return cmd.decide(o, s.cfg.Plans, s.cfg.Owners != nil)
 	}, nil)
 }
@@ -196,7 +199,7 @@ func (s *Service) tokenID(by Actor, cmd Generate) (uuid.UUID, error) {
 	if !cmd.Once {
 		return uuid.NewRandomFromReader(s.random)
 	}
-	request := fmt.Appendf(nil, "generate once %q %q", cmd.Organization, by.Correlation)
+	request := fmt.Appendf(nil, "generate once %q %q", CleanText(cmd.Organization), by.Correlation)
 	return uuid.NewHash(sha256.New(), uuid.Nil, request, derivedID), nil
 }
 
@@ -237,16 +240,21 @@ func (s *Service) Delete(ctx context.Context, by Actor, cmd Delete) error {
 // manage carries out a command on an organization that must exist, for an actor who
 // must be allowed to manage it. Someone who is not learns nothing else.
 func (s *Service) manage(ctx context.Context, by Actor, name string, decide decision, done func(*organization)) error {
+	by, name = by.clean(), CleanText(name)
+	if err := by.problems().orNil(); err != nil {
+		return err
+	}
 	hostAllows, err := s.hostAllows(ctx, by, name)
 	if err != nil {
 		return err
 	}
 	return s.execute(ctx, by, name, func(o *organization, now time.Time) ([]events.Payload, error) {
+		_, owns := o.owner(by.User)
 		switch {
 		case o.head.Version == 0:
 			return nil, ErrOrganizationNotFound
 		case hostAllows:
-		case s.cfg.Owners != nil || !slices.Contains(o.owners, by.User):
+		case s.cfg.Owners != nil || !owns:
 			return nil, ErrNotOwner
 		}
 		return decide(o, now)
@@ -256,7 +264,7 @@ func (s *Service) manage(ctx context.Context, by Actor, name string, decide deci
 // hostAllows tells whether the actor may manage the organization whatever the log
 // says of its owners.
 func (s *Service) hostAllows(ctx context.Context, by Actor, name string) (bool, error) {
-	if by.Host != "" || by.User == "" || s.cfg.Owners == nil {
+	if by.Host != "" || s.cfg.Owners == nil {
 		return by.Host != "", nil
 	}
 	is, err := s.cfg.Owners.IsOwner(ctx, name, by.User)

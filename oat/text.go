@@ -5,6 +5,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // Limits of what a command may say. Lengths of texts are in characters.
@@ -21,20 +23,55 @@ const (
 	maxReason = 256
 )
 
-// textProblem says what keeps s from being a text of minimum to maximum characters
-// without control characters; "" when nothing does.
-func textProblem(s string, minimum, maximum int) string {
-	return characterProblem(s, minimum, maximum, unicode.IsControl)
+// CleanText returns a text that a person typed as it is compared, stored and looked up: in
+// Unicode's normalization form C and without white space around it. Two spellings of one
+// text that only differ in these are one text. The [Service] cleans every name, label,
+// description and reason that it is given; a host that looks names up itself, in its
+// accounts for example, cleans them first. The package comment has the rule that a cleaned
+// text must keep.
+func CleanText(s string) string { return strings.TrimSpace(norm.NFC.String(s)) }
+
+// UserProblem returns why a name cannot be a user's, in words for a person, and "" when it
+// can. The name is one that [CleanText] returned.
+func UserProblem(name string) string {
+	if strings.HasPrefix(name, hostPrefix) {
+		return `must not begin with "host:"`
+	}
+	return nameProblem(name, 1, maxUser)
 }
 
-// proseProblem is textProblem for a text of several lines, which may be missing.
+// OrganizationProblem returns why a name cannot be an organization's, in words for a
+// person, and "" when it can. The name is one that [CleanText] returned.
+func OrganizationProblem(name string) string {
+	if name == "" {
+		return "is required"
+	}
+	if len(name) > MaxOrganization || !isComponent(name) {
+		return fmt.Sprintf("want at most %d lower-case letters and digits, with single . or _ or any number of - between them", MaxOrganization)
+	}
+	return secretProblem(name)
+}
+
+// nameProblem returns what is wrong with a name of minimum to maximum characters.
+func nameProblem(s string, minimum, maximum int) string {
+	return characterProblem(s, minimum, maximum, func(_ int, r rune) bool { return unicode.IsPrint(r) && !isInvisible(r) })
+}
+
+// textProblem returns what is wrong with a text of one line.
+func textProblem(s string, minimum, maximum int) string {
+	return characterProblem(s, minimum, maximum, func(i int, r rune) bool { return unicode.IsGraphic(r) && !isInvisible(r) || joins(s, i, r) })
+}
+
+// proseProblem returns what is wrong with a text of several lines, which may be missing.
 func proseProblem(s string, maximum int) string {
-	return characterProblem(s, 0, maximum, func(r rune) bool {
-		return unicode.IsControl(r) && r != '\n' && r != '\r' && r != '\t'
+	return characterProblem(s, 0, maximum, func(i int, r rune) bool {
+		return unicode.IsGraphic(r) && !isInvisible(r) || joins(s, i, r) || r == '\n' || r == '\r' || r == '\t'
 	})
 }
 
-func characterProblem(s string, minimum, maximum int, forbidden func(rune) bool) string {
+// characterProblem returns what is wrong with a text in which certain characters are
+// allowed. allowed gets each of them with its index.
+func characterProblem(s string, minimum, maximum int, allowed func(int, rune) bool) string {
 	switch n := utf8.RuneCountInString(s); {
 	case !utf8.ValidString(s):
 		return "is not valid UTF-8"
@@ -42,19 +79,31 @@ func characterProblem(s string, minimum, maximum int, forbidden func(rune) bool)
 		return "is required"
 	case n > maximum:
 		return fmt.Sprintf("has %d characters, at most %d are allowed", n, maximum)
-	case strings.ContainsFunc(s, forbidden):
-		return "must not contain control characters"
 	}
-	return ""
+	visible := s == ""
+	for i, r := range s {
+		switch {
+		case r == unicode.ReplacementChar:
+			return "must not contain U+FFFD, which stands for text that was lost"
+		case allowed(i, r):
+		case unicode.IsControl(r):
+			return "must not contain control characters"
+		case r == combiningJoiner:
+			return "must not contain U+034F, or more than 30 marks on one character"
+		default:
+			return fmt.Sprintf("must not contain %U, which cannot be seen or is not assigned", r)
+		}
+		visible = visible || unicode.In(r, unicode.L, unicode.N, unicode.P, unicode.S)
+	}
+	if !visible {
+		return "has nothing in it that can be seen"
+	}
+	return secretProblem(s)
 }
 
-// organizationProblem says what keeps name from naming an organization.
-func organizationProblem(name string) string {
-	if name == "" {
-		return "is required"
-	}
-	if len(name) > MaxOrganization || !isComponent(name) {
-		return fmt.Sprintf("want at most %d lower-case letters and digits, with single . or _ or any number of - between them", MaxOrganization)
+func secretProblem(s string) string {
+	if ContainsSecret(s) {
+		return "must not contain the secret of a token"
 	}
 	return ""
 }

@@ -269,7 +269,7 @@ func (v *Verifier) logRefusal(ctx context.Context, level slog.Level, cause strin
 // sends a secret as the one or the other, so only what can be a name is shown.
 func loggable(organization string) string {
 	_, err := ParseSecret(organization)
-	if organization == "" || err != nil && organizationProblem(organization) == "" {
+	if organization == "" || err != nil && OrganizationProblem(organization) == "" {
 		return organization
 	}
 	return "[no organization's name]"
