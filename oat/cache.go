@@ -81,7 +81,7 @@ func (c *cache) another(name string) *entry {
 		e := found.Value.(*entry)
 		select {
 		case e.held <- struct{}{}:
-			if e.state != nil && e.state.version > 0 {
+			if e.state != nil && e.state.head.Version > 0 {
 				return e
 			}
 			e.unlock()
