@@ -36,7 +36,9 @@
 //	type ":" name ":" action *("," action)
 //
 // and is split at its first and its last colon, because the name may begin with
-// "host:port/".
+// "host:port/". A class in parentheses after the type, as in "repository(plugin)", is
+// ignored. A scope without a type or a name is malformed and is answered 400. A name, a type
+// or an action that cannot be granted does not keep the others from being granted.
 //
 // The answer is JSON with token and access_token, which are the same JWT; expires_in,
 // in seconds; issued_at; and, for a POST, scope as it was granted. There is never

@@ -57,6 +57,8 @@ func parseScopes(params []string) ([]access, error) {
 	return found, nil
 }
 
+// parseScope reads one scope. Only a scope without a type and a name between colons is malformed:
+// what is odd about the rest is not granted, and does not keep other scopes from being granted.
 func parseScope(text string) (access, error) {
 	first, last := strings.IndexByte(text, ':'), strings.LastIndexByte(text, ':')
 	if len(text) > MaxScope {
@@ -65,19 +67,23 @@ func parseScope(text string) (access, error) {
 	if first == last || first == 0 || first+1 == last {
 		return access{}, fmt.Errorf("malformed scope, want type:name:actions")
 	}
-	a := access{Type: text[:first], Name: text[first+1 : last]}
-	if strings.ContainsFunc(a.Type+a.Name, unusual) {
-		return access{}, fmt.Errorf("malformed scope, type or name has characters that none have")
-	}
+	a := access{Type: withoutClass(text[:first]), Name: text[first+1 : last]}
 	for action := range strings.SplitSeq(text[last+1:], ",") {
-		if !isAction(action) {
-			return access{}, fmt.Errorf("malformed scope, want actions in lower-case letters, or *")
-		}
-		if !slices.Contains(a.Actions, action) {
+		if action != "" && !slices.Contains(a.Actions, action) {
 			a.Actions = append(a.Actions, action)
 		}
 	}
 	return a, nil
+}
+
+// withoutClass returns a resource type without its class, which is deprecated and follows the type
+// in parentheses.
+func withoutClass(kind string) string {
+	base, class, found := strings.Cut(kind, "(")
+	if found && base != "" && class != "" && strings.IndexByte(class, ')') == len(class)-1 {
+		return base
+	}
+	return kind
 }
 
 // merge adds an access to those found before it.
@@ -96,19 +102,6 @@ func merge(found []access, a access) []access {
 	return append(found, a)
 }
 
-// unusual are characters that stand in no name, and those that would end a quoted
-// string in a header.
+// unusual reports whether no name of a resource has this character, or whether it would end a
+// quoted string in a header.
 func unusual(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' || r == ',' }
-
-// isAction tells whether s can be an action. Most that can are never granted.
-func isAction(s string) bool {
-	if s == "*" {
-		return true
-	}
-	for _, r := range s {
-		if r < 'a' || r > 'z' {
-			return false
-		}
-	}
-	return s != ""
-}
