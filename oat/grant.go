@@ -1,6 +1,11 @@
 package oat
 
-import "github.com/google/uuid"
+import (
+	"math"
+	"time"
+
+	"github.com/google/uuid"
+)
 
 // Action is what somebody wants to do with a repository.
 type Action uint8
@@ -57,6 +62,15 @@ func (g Grant) Plan() string {
 		return ""
 	}
 	return *g.c.tenant.plan.Load()
+}
+
+// Expires returns when the token expires. It returns false for a token that never expires, or not
+// before the year 2262, and for anonymous and zero grants.
+func (g Grant) Expires() (time.Time, bool) {
+	if g.c == nil || g.c.expires == math.MaxInt64 {
+		return time.Time{}, false
+	}
+	return time.Unix(0, g.c.expires).UTC(), true
 }
 
 // Allows tells whether action may be done on repository, named "ORG/REPO". What is

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"pgregory.net/rapid"
@@ -205,6 +206,23 @@ func TestOverlappingRecordsOpenTheWider(t *testing.T) {
 		grant := d.opens(secret, true)
 		if api, web := may(grant, "acme/api"), may(grant, "acme/web"); api != "www" || web != "rrr" {
 			t.Errorf("acme/api: %s, acme/web: %s", api, web)
+		}
+	}
+}
+
+// Fails if Expires returns a time for a token that never expires.
+func TestGrantKnowsWhenItsTokenExpires(t *testing.T) {
+	d := newDesk(t)
+	end := d.Clock.Now().Add(time.Hour + time.Microsecond)
+	_, ending := d.generate(func(cmd *oat.Generate) { cmd.Expires = oat.ExpiresAt(end) })
+	_, never := d.generate()
+	_, late := d.generate(func(cmd *oat.Generate) { cmd.Expires = parsed(t, "9999-12-31T23:59:59Z") })
+	if at, ok := d.opens(ending, true).Expires(); !ok || !at.Equal(end) {
+		t.Errorf("expires %v, %v, want %v", at, ok, end)
+	}
+	for _, grant := range []oat.Grant{d.opens(never, true), d.opens(late, true), oat.Anonymous(), {}} {
+		if at, ok := grant.Expires(); ok || !at.IsZero() {
+			t.Errorf("a grant without an end expires %v", at)
 		}
 	}
 }

@@ -48,7 +48,10 @@
 // The JWT's header has typ, alg and kid. Its claims are iss (Config.Issuer), sub
 // (the organization, "" for anonymous), aud (the service), exp, nbf, iat, jti,
 // access (a list of type, name and actions) and oat, the id of the organization
-// access token, which is no secret and which [Server.Guard] asks for by.
+// access token, which is no secret and which [Server.Guard] asks for by. iat is the time of
+// issue. nbf is ten seconds earlier, for registries whose clocks are behind. exp is never
+// later than the expiry of the organization access token, even where that makes it earlier
+// than expires_in says: clients take less than a minute for a minute.
 //
 // # What is granted
 //

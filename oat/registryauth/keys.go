@@ -218,7 +218,7 @@ func (k *Keys) WriteJWKS(path string) error {
 }
 
 // sign is the claims as a JWT, signed with the current key.
-func (k *Keys) sign(c claims) (string, error) {
+func (k *Keys) sign(c *claims) (string, error) {
 	return jwt.Signed(k.now().current.signer).Claims(c).Serialize()
 }
 

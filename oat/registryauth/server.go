@@ -26,6 +26,10 @@ const (
 	MaxTokenTTL = 5 * time.Minute
 )
 
+// backdate is how long before its issue a JWT is valid, for registries whose clocks are behind
+// and that allow no leeway.
+const backdate = 10 * time.Second
+
 // Config is what a [Server] needs.
 type Config struct {
 	// Verifier tells whether a secret opens, and what. Required.
@@ -158,7 +162,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) (*tokenReply, er
 	if err != nil {
 		return nil, err
 	}
-	return s.mint(&req, grant.Organization(), tokenOf(grant), s.granted(r.Context(), grant, req.scopes))
+	return s.mint(&req, grant, s.granted(r.Context(), grant, req.scopes))
 }
 
 // authenticate is what the credentials of a request open. This is the one place
@@ -188,34 +192,49 @@ func tokenOf(grant oat.Grant) string {
 type tokenReply struct {
 	Token       string  `json:"token"`
 	AccessToken string  `json:"access_token"`
-	ExpiresIn   int     `json:"expires_in"` // seconds
+	ExpiresIn   int64   `json:"expires_in"` // seconds, at least those of MinTokenTTL
 	IssuedAt    string  `json:"issued_at"`
 	Scope       *string `json:"scope,omitempty"` // for a form only
 }
 
-func (s *Server) mint(req *request, organization, token string, granted []access) (*tokenReply, error) {
-	var id [16]byte
-	if _, err := io.ReadFull(s.cfg.Rand, id[:]); err != nil {
-		return nil, fmt.Errorf("id of a registry token: %w", err)
-	}
-	issued := s.cfg.Now().UTC()
-	signed, err := s.cfg.Keys.sign(claims{
-		Issuer: s.cfg.Issuer, Subject: organization, Audience: req.service,
-		Expires: issued.Add(s.cfg.TokenTTL).Unix(), NotBefore: issued.Unix(), IssuedAt: issued.Unix(),
-		ID: hex.EncodeToString(id[:]), Access: granted, Token: token,
-	})
+func (s *Server) mint(req *request, grant oat.Grant, granted []access) (*tokenReply, error) {
+	signed, c, err := s.sign(req.service, grant, granted)
 	if err != nil {
-		return nil, fmt.Errorf("sign a registry token: %w", err)
+		return nil, err
 	}
 	reply := &tokenReply{
 		Token: signed, AccessToken: signed,
-		ExpiresIn: int(s.cfg.TokenTTL / time.Second), IssuedAt: issued.Format(time.RFC3339),
+		ExpiresIn: max(c.Expires-c.IssuedAt, int64(MinTokenTTL/time.Second)),
+		IssuedAt:  time.Unix(c.IssuedAt, 0).UTC().Format(time.RFC3339),
 	}
 	if req.form {
 		scope := scopeString(granted)
 		reply.Scope = &scope
 	}
 	return reply, nil
+}
+
+// sign signs a JWT and returns it with its claims.
+func (s *Server) sign(service string, grant oat.Grant, granted []access) (string, *claims, error) {
+	var id [16]byte
+	if _, err := io.ReadFull(s.cfg.Rand, id[:]); err != nil {
+		return "", nil, fmt.Errorf("id of a registry token: %w", err)
+	}
+	issued := s.cfg.Now()
+	expires := issued.Add(s.cfg.TokenTTL)
+	if end, ok := grant.Expires(); ok && end.Before(expires) {
+		expires = end
+	}
+	c := &claims{
+		Issuer: s.cfg.Issuer, Subject: grant.Organization(), Audience: service,
+		Expires: expires.Unix(), NotBefore: issued.Add(-backdate).Unix(), IssuedAt: issued.Unix(),
+		ID: hex.EncodeToString(id[:]), Access: granted, Token: tokenOf(grant),
+	}
+	signed, err := s.cfg.Keys.sign(c)
+	if err != nil {
+		return "", nil, fmt.Errorf("sign a registry token: %w", err)
+	}
+	return signed, c, nil
 }
 
 // writeRefusal answers with whatever kept a request from getting a token.

@@ -41,7 +41,7 @@ func TestGetAnswersAsTheProtocolSays(t *testing.T) {
 	}
 	acme, issued := "acme", oattest.Start().Unix()
 	want := claims{
-		Issuer: issuer, Subject: &acme, Audience: service, Expires: issued + 60, NotBefore: issued, IssuedAt: issued,
+		Issuer: issuer, Subject: &acme, Audience: service, Expires: issued + 60, NotBefore: issued - 10, IssuedAt: issued,
 		ID: c.ID, Access: []access{{"repository", "acme/api", []string{"pull", "push"}}}, Token: token.ID.String(),
 	}
 	if diff := cmp.Diff(want, c); diff != "" {
@@ -148,6 +148,47 @@ func TestTheTimeToLiveIsKept(t *testing.T) {
 	got, c := d.granted(d.ask(getRequest(query())))
 	if got.ExpiresIn != 120 || c.Expires-c.IssuedAt != 120 || got.IssuedAt != time.Unix(c.IssuedAt, 0).UTC().Format(time.RFC3339) {
 		t.Errorf("reply %+v, claims %+v", got, c)
+	}
+}
+
+// A JWT never outlives the token behind it. expires_in stays at least 60 seconds, which clients take
+// a shorter time for (distribution, token.md: "a token should never be returned with less than 60
+// seconds to live").
+//
+// Fails if sign does not look at the grant's end, or rounds it up.
+func TestRegistryTokenEndsWithTheToken(t *testing.T) {
+	d := open(t, func(cfg *registryauth.Config) { cfg.TokenTTL = 5 * time.Minute })
+	d.Generate("acme", oat.Public())
+	for _, test := range []struct {
+		lasts     time.Duration // 0 for ever
+		exp       int64         // seconds after iat
+		expiresIn int
+	}{
+		{0, 300, 300},
+		{time.Hour, 300, 300},
+		{5 * time.Minute, 300, 300},
+		{5*time.Minute - time.Nanosecond, 299, 299},
+		{100 * time.Second, 100, 100},
+		{20*time.Second + 999*time.Millisecond, 20, 60},
+		{time.Millisecond, 0, 60},
+	} {
+		cmd := oat.Generate{Organization: "acme", Label: "x", Expires: oat.Never(), Resources: []oat.Resource{oat.Public()}}
+		if test.lasts > 0 {
+			cmd.Expires = oat.ExpiresAt(d.Clock.Now().Add(test.lasts))
+		}
+		token, secret, err := d.Service.Generate(t.Context(), owner(), cmd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range []*http.Request{basicRequest("acme", secret.Reveal()), postRequest(form("acme", secret.Reveal()))} {
+			got, c := d.granted(d.ask(r))
+			if c.Expires-c.IssuedAt != test.exp || got.ExpiresIn != test.expiresIn || c.IssuedAt != d.Clock.Now().Unix() || c.IssuedAt-c.NotBefore != 10 {
+				t.Errorf("a token for %v: exp %d, nbf %d, iat %d, expires_in %d", test.lasts, c.Expires, c.NotBefore, c.IssuedAt, got.ExpiresIn)
+			}
+		}
+		if err := d.Service.Delete(t.Context(), owner(), oat.Delete{Organization: "acme", Token: token.ID}); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
