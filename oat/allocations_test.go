@@ -27,7 +27,7 @@ func TestRequestsAllocateNothing(t *testing.T) {
 		"expired": func() { _, _ = v.Verify(ctx, oat.Attempt{Organization: "acme", Secret: g.expired.Secret}) },
 		"unknown": func() { _, _ = v.Verify(ctx, oat.Attempt{Organization: "acme", Secret: g.deleted.Secret}) },
 		"garbage": func() { _, _ = v.Verify(ctx, oat.Attempt{Organization: "acme", Secret: garbage}) },
-		"recheck": func() { _, _ = v.Recheck(ctx, "acme", g.active.ID) },
+		"recheck": func() { _, _ = v.Recheck(ctx, oat.Recheck{Organization: "acme", Token: g.active.ID}) },
 		"allows":  func() { grant.Allows(oat.Push, "acme/team/api", oat.VisibilityPrivate) },
 		"use":     func() { recorder.Record(oat.Use{Organization: "acme", Token: g.active.ID, At: g.Clock.Now()}) },
 	} {

@@ -38,13 +38,13 @@ func TestVerifyWhileTokensComeAndGo(t *testing.T) {
 					t.Errorf("a grant that was never given: %s %s", one, two)
 					return
 				}
-				if _, err := d.Verifier.Recheck(t.Context(), "acme", kept.ID); err != nil {
+				if _, err := d.Verifier.Recheck(t.Context(), oat.Recheck{Organization: "acme", Token: kept.ID}); err != nil {
 					t.Errorf("recheck: %v", err)
 					return
 				}
 				ended.Range(func(secret, id any) bool {
 					_, err := d.Verifier.Verify(t.Context(), oat.Attempt{Organization: "acme", Secret: oat.NewSecret(secret.(string))})
-					_, again := d.Verifier.Recheck(t.Context(), "acme", id.(uuid.UUID))
+					_, again := d.Verifier.Recheck(t.Context(), oat.Recheck{Organization: "acme", Token: id.(uuid.UUID)})
 					if err == nil || again == nil {
 						t.Errorf("a token that was ended opened")
 					}

@@ -53,7 +53,7 @@ func deactivatedStillWorks(t *testing.T) {
 		d.opens(secret, true)
 		end(d, token)
 		d.opens(secret, false)
-		if _, err := d.Verifier.Recheck(t.Context(), "acme", token.ID); err != oat.ErrRefused {
+		if _, err := d.Verifier.Recheck(t.Context(), oat.Recheck{Organization: "acme", Token: token.ID}); err != oat.ErrRefused {
 			t.Errorf("%s: recheck: %v, want ErrRefused", name, err)
 		}
 		// Nor does it work in a process that is started now.
@@ -71,7 +71,7 @@ func scopeEnforcedRouteByRoute(t *testing.T) {
 		cmd.Resources = []oat.Resource{oat.Repository("acme/api", oat.Read), oat.Repository("acme/web", oat.ReadWrite)}
 	})
 	bySecret := d.opens(secret, true)
-	byID, err := d.Verifier.Recheck(t.Context(), "acme", token.ID)
+	byID, err := d.Verifier.Recheck(t.Context(), oat.Recheck{Organization: "acme", Token: token.ID})
 	must(t, err)
 	for repository, want := range map[string]string{
 		"acme/api": "rrr", "acme/web": "www", "acme/other": "---", "other/api": "---", "acme": "---", "": "---",
@@ -300,7 +300,7 @@ func tenantCrossing(t *testing.T) {
 	if _, err := d.Verifier.Verify(t.Context(), oat.Attempt{Organization: "acme2", Secret: secret}); err != oat.ErrRefused {
 		t.Errorf("verify: %v", err)
 	}
-	if _, err := d.Verifier.Recheck(t.Context(), "acme2", token.ID); err != oat.ErrRefused {
+	if _, err := d.Verifier.Recheck(t.Context(), oat.Recheck{Organization: "acme2", Token: token.ID}); err != oat.ErrRefused {
 		t.Errorf("recheck: %v", err)
 	}
 	if got := may(d.opens(secret, true), "acme2/api"); got != "---" {
@@ -318,7 +318,7 @@ func failOpen(t *testing.T) {
 	if _, err := fed.Verify(t.Context(), oat.Attempt{Organization: "acme", Secret: secret}); err != oat.ErrStale {
 		t.Errorf("a verifier that was never confirmed: %v, want ErrStale", err)
 	}
-	if _, err := fed.Recheck(t.Context(), "acme", token.ID); err != oat.ErrStale {
+	if _, err := fed.Recheck(t.Context(), oat.Recheck{Organization: "acme", Token: token.ID}); err != oat.ErrStale {
 		t.Errorf("a verifier that was never confirmed: %v, want ErrStale", err)
 	}
 	otherPlans := oat.NewVerifier(oat.VerifierConfig{Now: d.Clock.Now, Plans: quota.Plans{}})

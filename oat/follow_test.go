@@ -316,8 +316,8 @@ func TestTwoVerifiersAgree(t *testing.T) {
 			a := oat.Attempt{Organization: "acme", Secret: secret}
 			_, one := d.Verifier.Verify(t.Context(), a)
 			_, two := v.Verify(t.Context(), a)
-			_, three := d.Verifier.Recheck(t.Context(), "acme", tokens[j].ID)
-			_, four := v.Recheck(t.Context(), "acme", tokens[j].ID)
+			_, three := d.Verifier.Recheck(t.Context(), oat.Recheck{Organization: "acme", Token: tokens[j].ID})
+			_, four := v.Recheck(t.Context(), oat.Recheck{Organization: "acme", Token: tokens[j].ID})
 			if got := fmt.Sprint(two, three, four); got != fmt.Sprint(one, one, one) {
 				t.Errorf("token %d after %d: %v, and %s elsewhere", j, i, one, got)
 			}

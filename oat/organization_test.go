@@ -158,7 +158,7 @@ func TestPlanWithoutTokensClosesAndReturnOpens(t *testing.T) {
 		must(t, fed.Apply(t.Context(), d.records()))
 		opens(t, fed, secret, false)
 		d.refuses(oat.ErrNoTokens, func() error { _, _, err := d.Service.Generate(t.Context(), alice, wellFormed()); return err })
-		if _, err := d.Verifier.Recheck(t.Context(), "acme", token.ID); err != oat.ErrRefused {
+		if _, err := d.Verifier.Recheck(t.Context(), oat.Recheck{Organization: "acme", Token: token.ID}); err != oat.ErrRefused {
 			t.Errorf("recheck on plan %q: %v", plan, err)
 		}
 		// What is there can still be tidied up.

@@ -35,7 +35,7 @@ func newWatch(t *testing.T, start time.Time, maxStaleness time.Duration) *watch 
 func (w *watch) isStale(want bool) {
 	w.t.Helper()
 	_, err := w.Verify(w.t.Context(), oat.Attempt{Organization: "acme", Secret: w.secret})
-	_, again := w.Recheck(w.t.Context(), "acme", w.token.ID)
+	_, again := w.Recheck(w.t.Context(), oat.Recheck{Organization: "acme", Token: w.token.ID})
 	stale := error(nil)
 	if want {
 		stale = oat.ErrStale

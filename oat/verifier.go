@@ -66,6 +66,17 @@ type Attempt struct {
 	UserAgent string
 }
 
+// Recheck asks [Verifier.Recheck] about a token that was verified before.
+type Recheck struct {
+	// Organization is the organization that the token was verified for.
+	Organization string
+	// Token is the token's id.
+	Token uuid.UUID
+	// Address and UserAgent are recorded with a refusal, see [Attempt].
+	Address   string
+	UserAgent string
+}
+
 // Verifier answers whether a secret opens. It is the one door: whatever accepts
 // tokens asks it, every time, and keeps no answer.
 //
@@ -197,25 +208,32 @@ func (v *Verifier) Verify(ctx context.Context, a Attempt) (Grant, error) {
 	return Grant{c: c}, nil
 }
 
-// Recheck tells what a token opens by now, for a caller that has proof of an earlier
-// successful [Verifier.Verify] of this token, such as a signed registry token. It
-// refuses as Verify does.
-func (v *Verifier) Recheck(ctx context.Context, organization string, token uuid.UUID) (Grant, error) {
+// Recheck returns what a token opens now, for a caller that has proof of an earlier successful
+// [Verifier.Verify] of this token, such as a signed registry token. It refuses as Verify does, and
+// records its refusals as Verify does. A token that still opens is not recorded: Verify recorded
+// that use.
+func (v *Verifier) Recheck(ctx context.Context, r Recheck) (Grant, error) {
 	now, fresh := v.fresh()
-	a := Attempt{Organization: organization}
+	a := Attempt{Organization: r.Organization, Address: r.Address, UserAgent: r.UserAgent}
 	if !fresh {
-		v.logRefusal(ctx, slog.LevelWarn, causeStale, &a, token)
+		v.logRefusal(ctx, slog.LevelWarn, causeStale, &a, r.Token)
 		return Grant{}, ErrStale
 	}
-	c, cause := v.tokens.byToken(&token), causeUnknown
+	c, cause := v.tokens.byToken(&r.Token), causeUnknown
 	if c != nil {
-		cause = c.refuses(organization, now)
+		cause = c.refuses(r.Organization, now)
 	}
-	if cause != "" {
-		v.logRefusal(ctx, slog.LevelInfo, cause, &a, token)
-		return Grant{}, ErrRefused
+	if cause == "" {
+		return Grant{c: c}, nil
 	}
-	return Grant{c: c}, nil
+	if c != nil && v.cfg.Recorder != nil {
+		v.cfg.Recorder.Record(Use{
+			Organization: c.tenant.name, Token: c.token, At: time.Unix(0, now),
+			Cause: cause, Address: r.Address, UserAgent: r.UserAgent,
+		})
+	}
+	v.logRefusal(ctx, slog.LevelInfo, cause, &a, r.Token)
+	return Grant{}, ErrRefused
 }
 
 // The causes of refusals, as they are logged and recorded.

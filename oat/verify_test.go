@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/memlog"
 	"github.com/oatmill/oatmill/oat"
 	"github.com/oatmill/oatmill/oat/oattest"
 	"github.com/oatmill/oatmill/quota"
@@ -154,7 +156,7 @@ func TestRecheck(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g.log.Reset()
-			grant, err := g.Verifier.Recheck(t.Context(), test.organization, test.token)
+			grant, err := g.Verifier.Recheck(t.Context(), oat.Recheck{Organization: test.organization, Token: test.token, Address: "192.0.2.7", UserAgent: "docker/29"})
 			if test.cause == "" {
 				if err != nil || grant.Organization() != test.organization || grant.Token() != test.token || g.log.Len() > 0 {
 					t.Errorf("%v, %v; logged %q", grant, err, g.log)
@@ -164,14 +166,48 @@ func TestRecheck(t *testing.T) {
 			if err != oat.ErrRefused || grant != (oat.Grant{}) {
 				t.Errorf("%v, %v, want a zero grant and exactly ErrRefused", grant, err)
 			}
-			if !strings.Contains(g.log.String(), "cause="+test.cause+" ") {
-				t.Errorf("logged %q, want the cause %s", g.log, test.cause)
+			if line := g.log.String(); !strings.Contains(line, "cause="+test.cause+" ") || !strings.Contains(line, "address=192.0.2.7 user_agent=docker/29") {
+				t.Errorf("logged %q, want the cause %s and where from", line, test.cause)
 			}
 		})
 	}
 	stale := oat.NewVerifier(oat.VerifierConfig{Now: g.Clock.Now})
-	if _, err := stale.Recheck(t.Context(), "acme", g.active.ID); err != oat.ErrStale {
+	if _, err := stale.Recheck(t.Context(), oat.Recheck{Organization: "acme", Token: g.active.ID}); err != oat.ErrStale {
 		t.Errorf("%v, want ErrStale", err)
+	}
+}
+
+// Owners see the refusals of Recheck as those of Verify. What still opens was recorded by Verify.
+//
+// Fails if Recheck records nothing, or records what opens.
+func TestRefusedRecheckIsRecorded(t *testing.T) {
+	g := newGate(t)
+	log := memlog.New()
+	recorder, err := oat.NewRecorder(oat.RecorderConfig{Log: log, Interval: time.Hour, Now: g.Clock.Now})
+	must(t, err)
+	v := oat.NewVerifier(oat.VerifierConfig{Now: g.Clock.Now, Recorder: recorder})
+	must(t, v.Apply(t.Context(), g.records()))
+	v.Confirm(g.Clock.Now())
+	for _, token := range []uuid.UUID{g.active.ID, g.inactive.ID, g.expired.ID, g.deleted.ID, g.elsewhere.ID, uuid.New()} {
+		_, _ = v.Recheck(t.Context(), oat.Recheck{Organization: "acme", Token: token, Address: "192.0.2.7", UserAgent: "docker/29"})
+	}
+	must(t, recorder.Close(t.Context()))
+	recorded := map[uuid.UUID]events.Use{}
+	for r, err := range log.ReadAll(t.Context(), 0) {
+		must(t, err)
+		payload, err := r.Payload()
+		must(t, err)
+		for _, use := range payload.(*events.UsageRecorded).Uses {
+			recorded[uuid.MustParse(use.Token)] = use
+		}
+	}
+	for token, cause := range map[uuid.UUID]string{g.inactive.ID: "inactive", g.expired.ID: "expired", g.elsewhere.ID: "organization"} {
+		if use := recorded[token]; use.Accepted != nil || use.Refused == nil || use.Refused.Cause != cause || use.Refused.Address != "192.0.2.7" || use.Refused.UserAgent != "docker/29" || use.Refused.Count != 1 {
+			t.Errorf("recorded is %+v with %+v, want one refusal because of %s", use, use.Refused, cause)
+		}
+	}
+	if len(recorded) != 3 {
+		t.Errorf("recorded are uses of %d tokens, want 3", len(recorded))
 	}
 }
 

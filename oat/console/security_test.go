@@ -240,7 +240,7 @@ func TestTokensOfOthers(t *testing.T) {
 // open tells whether the token is there and active.
 func (d *desk) open(token oat.Token) (state string, ok bool) {
 	d.t.Helper()
-	grant, err := d.Verifier.Recheck(d.t.Context(), token.Organization, token.ID)
+	grant, err := d.Verifier.Recheck(d.t.Context(), oat.Recheck{Organization: token.Organization, Token: token.ID})
 	return grant.Organization(), err == nil
 }
 

@@ -97,8 +97,34 @@
 // with a challenge for what it needs, so that the client fetches a JWT that says what
 // holds by now. A request that has begun is not interrupted.
 //
-// A request without a bearer token is handed on for the registry to challenge. The
-// guard replaces nothing that the registry checks.
+// A request that the token itself does not allow, whatever the JWT was requested for, is
+// answered 403 with the code DENIED and words for a person, such as "this token may pull
+// acme/api, not push". The words depend on what the token allows, and not on which
+// repositories exist. Where only the repository that a blob is to be mounted from is not
+// allowed, the answer is 401 with such words, after which clients upload the blob.
+//
+// Nothing is deleted: a DELETE of a manifest, a blob or a tag is answered 405 with the code
+// UNSUPPORTED, if the token may pull the repository. To cancel an upload is a part of pushing.
+// CNCF distribution demands the action "delete" for that. Guard hands the request on with a JWT
+// of its own that has it, which no client ever gets and which Guard itself refuses.
+//
+// A request without a bearer token, one of an anonymous client, and one whose JWT was not
+// requested for what it needs, is handed on for the registry to challenge. The guard replaces
+// nothing that the registry checks. A host that serves Docker Hub's management API below the same
+// /v2/ tells the registry's addresses from others with [IsRegistryPath].
+//
+// # Browsers
+//
+// User interfaces for registries run in a browser and are refused by it, unless the registry and
+// its token endpoint allow their origin (CORS). Config.Origins names the origins that are allowed.
+// A registry behind Guard must then set no headers for this itself.
+//
+// # Realm
+//
+// Recent clients do not send credentials to every realm. go-containerregistry, and with it crane,
+// refuses a realm whose host is a private, link-local or loopback IP address, unless the realm has
+// the registry's own host and port, and a realm with http for a registry with https. On such an
+// address the token endpoint must be served on the registry's port.
 //
 // # Limits
 //
@@ -120,7 +146,8 @@
 // Some clients print details and some print errors. The cause is in the verifier's
 // log and, for a known secret, in the record of its uses. A service that tokens are
 // not for is answered 401 with words that say so, whether or not the credentials are
-// good. While the verifier is not up to date ([oat.ErrStale]), credentials that could
+// good. The refusal of a form also has error, with a code of RFC 6749 such as invalid_client or
+// unsupported_grant_type. While the verifier is not up to date ([oat.ErrStale]), credentials that could
 // be a token's are answered 503 with Retry-After. Nothing the endpoint answers may be
 // stored by caches.
 package registryauth

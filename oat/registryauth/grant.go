@@ -13,6 +13,7 @@ const (
 	typeRepository = "repository"
 	actionPull     = "pull"
 	actionPush     = "push"
+	actionDelete   = "delete" // never granted to a client
 	actionAll      = "*"
 )
 

@@ -19,6 +19,9 @@ import (
 
 const refusedBody = `{"details":"incorrect username or password","errors":[{"code":"UNAUTHORIZED","message":"incorrect username or password"}]}` + "\n"
 
+// refusedForm is the same to a form.
+const refusedForm = `{"details":"incorrect username or password","errors":[{"code":"UNAUTHORIZED","message":"incorrect username or password"}],"error":"invalid_client"}` + "\n"
+
 // Each test here is named after what it prevents, which happened to some product.
 
 // One answer, to the byte, so that nobody learns from a refusal whether an
@@ -72,7 +75,11 @@ func TestEnumerationByRefusal(t *testing.T) {
 	want := http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}, "Www-Authenticate": {`Basic realm="registry.example.com"`}}
 	for name, r := range requests {
 		w := d.ask(r)
-		if w.Code != http.StatusUnauthorized || w.Body.String() != refusedBody {
+		body := refusedBody
+		if r.Method == http.MethodPost {
+			body = refusedForm
+		}
+		if w.Code != http.StatusUnauthorized || w.Body.String() != body {
 			t.Errorf("%s: %d %s", name, w.Code, w.Body)
 		}
 		if diff := cmp.Diff(want, w.Header()); diff != "" {

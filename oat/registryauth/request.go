@@ -92,8 +92,12 @@ func readForm(w http.ResponseWriter, r *http.Request) (request, error) {
 			return request{}, refuse(http.StatusBadRequest, "%s is given more than once", name)
 		}
 	}
-	if values.Get("grant_type") != "password" {
-		return request{}, refuse(http.StatusBadRequest, "grant type not supported, use password")
+	switch values.Get("grant_type") {
+	case "password":
+	case "":
+		return request{}, refuse(http.StatusBadRequest, "want a grant type, use password")
+	default:
+		return request{}, &refusal{http.StatusBadRequest, "grant type not supported, use password", "unsupported_grant_type"}
 	}
 	req, err := readCommon(values)
 	req.form = true
@@ -108,7 +112,7 @@ func readCommon(values url.Values) (request, error) {
 	}
 	scopes, err := parseScopes(values["scope"])
 	if err != nil {
-		return request{}, refuse(http.StatusBadRequest, "%s", err)
+		return request{}, &refusal{http.StatusBadRequest, err.Error(), "invalid_scope"}
 	}
 	return request{service: values.Get("service"), scopes: scopes}, nil
 }
@@ -127,12 +131,27 @@ func headerSize(header http.Header) (size int) {
 type refusal struct {
 	status int
 	text   string
+	oauth  string // its code in OAuth, "" for the usual one of the status
 }
 
 func (r *refusal) Error() string { return r.text }
 
 func refuse(status int, format string, args ...any) error {
-	return &refusal{status, fmt.Sprintf(format, args...)}
+	return &refusal{status: status, text: fmt.Sprintf(format, args...)}
+}
+
+// oauthCode returns what RFC 6749 calls the refusal in 5.2, "" for a failure of this side, which has
+// no name there.
+func (r *refusal) oauthCode() string {
+	switch {
+	case r.oauth != "":
+		return r.oauth
+	case r.status == http.StatusUnauthorized:
+		return "invalid_client"
+	case r.status < http.StatusInternalServerError:
+		return "invalid_request"
+	}
+	return ""
 }
 
 // refused is the one answer to credentials that do not open.

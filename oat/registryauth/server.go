@@ -41,10 +41,17 @@ type Config struct {
 	Issuer string
 	// Services are the registries that JWTs are handed out for, by the name each
 	// gives as its service. At least one; the first is the one that Guard names.
+	// A name may have every character of a quoted string in a header, in US-ASCII.
 	Services []string
 	// Realm is the address of the token endpoint as clients reach it, like
-	// "https://auth.example.com/token". Required.
+	// "https://auth.example.com/token". Required. The package comment says which ones
+	// recent clients refuse.
 	Realm string
+	// Origins are the origins of user interfaces in browsers, like "https://ui.example.com",
+	// whose scripts may use the token endpoint, the JWKS and what is behind Guard (CORS).
+	// They may send credentials that the browser has. Empty means that no script of
+	// another origin may.
+	Origins []string
 	// Visibility tells who may see a repository. Nil, and an error, mean that it is
 	// not known, which counts as private.
 	Visibility func(ctx context.Context, repository string) (oat.Visibility, error)
@@ -66,7 +73,8 @@ type Config struct {
 // Server is the token endpoint: an http.Handler for one address. It is safe for
 // concurrent use.
 type Server struct {
-	cfg Config
+	cfg      Config
+	endpoint http.Handler
 }
 
 // New is a server. The error says what is wrong with cfg.
@@ -89,8 +97,10 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("registryauth: %w", err)
 	}
-	cfg.Services = slices.Clone(cfg.Services)
-	return &Server{cfg: cfg}, nil
+	cfg.Services, cfg.Origins = slices.Clone(cfg.Services), slices.Clone(cfg.Origins)
+	s := &Server{cfg: cfg}
+	s.endpoint = s.shared(s.serveToken)
+	return s, nil
 }
 
 func (cfg *Config) check() error {
@@ -107,15 +117,20 @@ func (cfg *Config) check() error {
 		return fmt.Errorf("token ttl is %v, want whole seconds from %v to %v", cfg.TokenTTL, MinTokenTTL, MaxTokenTTL)
 	}
 	realm, err := url.Parse(cfg.Realm)
-	if err != nil || (realm.Scheme != "https" && realm.Scheme != "http") || realm.Host == "" || strings.ContainsFunc(cfg.Realm, unusual) {
+	if err != nil || (realm.Scheme != "https" && realm.Scheme != "http") || realm.Host == "" || strings.ContainsFunc(cfg.Realm, notInURI) {
 		return fmt.Errorf("realm is %q, want an address like https://auth.example.com/token", cfg.Realm)
 	}
 	for i, service := range cfg.Services {
-		if service == "" || strings.ContainsFunc(service, unusual) || slices.Contains(cfg.Services[:i], service) {
+		if service == "" || strings.ContainsFunc(service, unquotable) || slices.Contains(cfg.Services[:i], service) {
 			return fmt.Errorf("service %q is empty, repeated, or has characters that cannot stand in a header", service)
 		}
 		if isUnsupported(cfg.Verifier, service) {
 			return fmt.Errorf("service %q is one that organization access tokens are not for", service)
+		}
+	}
+	for _, origin := range cfg.Origins {
+		if err := checkOrigin(origin); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -138,10 +153,12 @@ func isUnsupported(verifier *oat.Verifier, service string) bool {
 }
 
 // ServeHTTP answers one request for a registry token.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.endpoint.ServeHTTP(w, r) }
+
+func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 	reply, err := s.answer(w, r)
 	if err != nil {
-		s.writeRefusal(w, r, err)
+		s.writeRefusal(w, r, err, r.Method == http.MethodPost)
 		return
 	}
 	writeJSON(w, http.StatusOK, reply)
@@ -237,32 +254,38 @@ func (s *Server) sign(service string, grant oat.Grant, granted []access) (string
 	return signed, c, nil
 }
 
-// writeRefusal answers with whatever kept a request from getting a token.
-func (s *Server) writeRefusal(w http.ResponseWriter, r *http.Request, err error) {
-	answer := &refusal{http.StatusInternalServerError, "internal error"}
+// writeRefusal answers with what kept a request from getting a token. A form is also answered in
+// the words of OAuth.
+func (s *Server) writeRefusal(w http.ResponseWriter, r *http.Request, err error, form bool) {
+	answer := &refusal{status: http.StatusInternalServerError, text: "internal error"}
 	switch {
 	case errors.As(err, &answer):
 	case errors.Is(err, oat.ErrStale):
-		answer = &refusal{http.StatusServiceUnavailable, "temporarily unavailable, try again"}
+		answer = &refusal{status: http.StatusServiceUnavailable, text: "temporarily unavailable, try again"}
 	case errors.Is(err, oat.ErrRefused):
-		answer = &refusal{http.StatusUnauthorized, err.Error()}
+		answer = &refusal{status: http.StatusUnauthorized, text: err.Error()}
 	default:
 		s.cfg.Logger.ErrorContext(r.Context(), "token endpoint", slog.Any("cause", err))
 	}
 	switch answer.status {
 	case http.StatusUnauthorized:
-		w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Basic realm="%s"`, s.cfg.Services[0]))
+		w.Header().Set("WWW-Authenticate", "Basic realm="+quoted(s.cfg.Services[0]))
 	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "1")
 	}
-	writeJSON(w, answer.status, errorReply{answer.text, []errorItem{{answer.code(), answer.text}}})
+	body := errorReply{Details: answer.text, Errors: []errorItem{{answer.code(), answer.text}}}
+	if form {
+		body.Error = answer.oauthCode()
+	}
+	writeJSON(w, answer.status, body)
 }
 
 // errorReply says the same twice, because some clients read the one and some the
 // other.
 type errorReply struct {
-	Details string      `json:"details"`
+	Details string      `json:"details,omitempty"`
 	Errors  []errorItem `json:"errors"`
+	Error   string      `json:"error,omitempty"` // to a form (RFC 6749, 5.2)
 }
 
 type errorItem struct {
@@ -280,10 +303,10 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 
 // JWKS serves the keys by which registries verify the JWTs.
 func (s *Server) JWKS() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return s.shared(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
-			s.writeRefusal(w, r, refuse(http.StatusMethodNotAllowed, "method not allowed, use GET"))
+			s.writeRefusal(w, r, refuse(http.StatusMethodNotAllowed, "method not allowed, use GET"), false)
 			return
 		}
 		w.Header().Set("Content-Type", "application/jwk-set+json")

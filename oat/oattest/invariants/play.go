@@ -278,7 +278,7 @@ func (p *player) notice(c *call) (problem string) {
 }
 
 func (p *player) closed(org string, id uuid.UUID) string {
-	if _, err := p.verifier.Recheck(context.Background(), org, id); err == nil {
+	if _, err := p.verifier.Recheck(context.Background(), oat.Recheck{Organization: org, Token: id}); err == nil {
 		return "the token opens after its end was acknowledged"
 	}
 	return ""

@@ -200,7 +200,7 @@ func (p *process) verifyNow(target held) string {
 func (c *call) stillOpen(h held) string {
 	v := c.engine.verifier
 	v.Confirm(c.process.clock.now())
-	if _, err := v.Recheck(context.Background(), h.org, h.id); err == nil {
+	if _, err := v.Recheck(context.Background(), oat.Recheck{Organization: h.org, Token: h.id}); err == nil {
 		return fmt.Sprintf("%+v is done, and the token opens", c.what)
 	}
 	return ""

@@ -84,9 +84,14 @@ func (p *process) recheck(t rapid.TB, org string, h held, asks []ask) {
 	if e.fresh(now) {
 		want = p.w.find(e, org, now, func(k token) bool { return k.id == h.token })
 	}
-	grant, err := e.verifier.Recheck(context.Background(), org, h.id)
+	a := oat.Attempt{Organization: org, Address: "192.0.2.9"}
+	grant, err := e.verifier.Recheck(context.Background(), oat.Recheck{Organization: org, Token: h.id, Address: a.Address})
 	p.w.ears.hear(grant, err)
 	want.judge(t, "Recheck", grant, err, asks)
+	if want.noticed && !want.open && e.recorder != nil {
+		p.w.uses.note(want, now, a)
+		e.unsettled[uuidOf(want.token)] = true
+	}
 }
 
 func (want *answer) judge(t rapid.TB, what string, grant oat.Grant, err error, asks []ask) {

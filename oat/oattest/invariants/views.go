@@ -117,7 +117,7 @@ func (w *world) portrait(t rapid.TB, e *engine) string {
 // portraitOf is what the verifier grants to a token.
 func (w *world) portraitOf(b *strings.Builder, e *engine, id uuid.UUID) {
 	for _, org := range []string{acme, beta, gamma} {
-		grant, err := e.verifier.Recheck(context.Background(), org, id)
+		grant, err := e.verifier.Recheck(context.Background(), oat.Recheck{Organization: org, Token: id})
 		fmt.Fprintf(b, "grant of %s to %s: %v %s", id, org, err, grant.Plan())
 		for _, name := range []string{"api", "web", "r7", "deep/er"} {
 			for v := oat.VisibilityUnknown; v <= oat.VisibilityPublic; v++ {
