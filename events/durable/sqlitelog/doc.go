@@ -16,7 +16,9 @@
 // operating system reports a failure during the commit itself, the transaction may be
 // in the WAL and come to light when the file is recovered; the error then is
 // [events.ErrUnknownOutcome], and appending the same events again tells. A full disk is
-// [events.ErrFull] and certain. The log goes on by itself when there is space again.
+// [events.ErrFull] and certain. The log goes on by itself when there is space again. A log can be
+// opened and read while the disk is full, because the files -wal (empty) and -shm stay when
+// it is closed.
 //
 // # Processes and file systems
 //

@@ -67,6 +67,52 @@ func TestClosedOnFullDisk(t *testing.T) {
 	closeFull(t, log)
 }
 
+// TestOpensOnFullDisk closes a log in good order, fills its disk to the last byte, and opens
+// the log again: it can be read, appends are refused as [sqlitelog.ErrFull], and after there
+// is space again they are carried out. Source: SQLite, "Write-Ahead Logging", section 5
+// (read-only databases need the files -wal and -shm, or the right and the space to make them).
+//
+// Fails if the writer's prepare leaves out keepFiles (opening ends with a disk I/O error), or if the
+// writer's close leaves out journal_size_limit (frames stay in the file -wal).
+func TestOpensOnFullDisk(t *testing.T) {
+	folder := mount(t)
+	path, ballast := filepath.Join(folder, "events.db"), filepath.Join(folder, "ballast")
+	g := testkit.NewGenerator()
+	log := open(t, path, sqlitelog.Config{})
+	acknowledged := testkit.Append(t, log, "organization/acme", g.Batch(10)...)
+	mustClose(t, log)
+	if info, err := os.Stat(path + "-wal"); err != nil || info.Size() != 0 {
+		t.Errorf("after Close the file -wal is %v (%v), want it empty", info, err)
+	}
+	fillDisk(t, ballast)
+
+	log = openFor(t, path, sqlitelog.Config{})
+	mustHold(t, log, acknowledged, nil)
+	_, refused := untilFull(t, log, g, path)
+	mustHold(t, log, acknowledged, refused)
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	acknowledged = append(acknowledged, testkit.Append(t, log, "organization/acme", refused...)...)
+	mustHold(t, log, acknowledged, nil)
+}
+
+// fillDisk writes a file that takes all the space that is left.
+func fillDisk(t *testing.T, path string) {
+	t.Helper()
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for err == nil {
+		_, err = file.Write(make([]byte, 4096))
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+}
+
 func closeFull(t *testing.T, log *sqlitelog.Log) {
 	t.Helper()
 	if err := log.Close(); err != nil && !errors.Is(err, events.ErrFull) {

@@ -67,6 +67,19 @@ func openDatabase(file string) (*database, error) {
 	return d, nil
 }
 
+// keepFiles leaves the files -wal and -shm in place when this connection is the last to
+// close. A log that is opened while the disk is full could not make them again, and without
+// them nothing can be read.
+func (d *database) keepFiles() error {
+	on := sqlite3.Xsqlite3_malloc64(d.tls, 8)
+	if on == 0 {
+		return &failure{sqlite3.SQLITE_NOMEM, "out of memory"}
+	}
+	defer sqlite3.Xsqlite3_free(d.tls, on)
+	binary.NativeEndian.PutUint32(libc.GoBytes(on, 4), 1)
+	return d.check(sqlite3.Xsqlite3_file_control(d.tls, d.handle, 0, sqlite3.SQLITE_FCNTL_PERSIST_WAL, on))
+}
+
 // result is the number that call writes to the memory it is given. It is read also when
 // call reports an error.
 func (d *database) result(call func(into uintptr) int32) (uint64, error) {

@@ -80,6 +80,11 @@ func (w *writer) prepare() error {
 	// files, whatever it moves. A WAL of more grows for longer, and the sync of a file that
 	// grows takes longer than that of one that is written over.
 	w.conn.patience = 0
+	// Only the writer, which a log closes last, and not before the file is known to be a log:
+	// one that is refused stays as it was.
+	if err := w.conn.db.keepFiles(); err != nil {
+		return explain(w.conn.file, err)
+	}
 	if err := w.conn.run("PRAGMA wal_autocheckpoint = 2000"); err != nil {
 		return err
 	}
@@ -287,5 +292,8 @@ func (w *writer) close() error {
 	// when it goes wrong. With other processes around it does what is possible
 	// without waiting for them.
 	err := w.conn.ask(context.Background(), "PRAGMA wal_checkpoint(PASSIVE)", func(*stmt) error { return nil })
+	// The file -wal stays, see keepFiles. The last connection of all empties it: frames left
+	// in it would be applied to a backup of the log that is restored in its place.
+	err = errors.Join(err, w.conn.run("PRAGMA journal_size_limit = 0"))
 	return errors.Join(err, w.conn.close())
 }
