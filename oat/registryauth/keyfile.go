@@ -115,6 +115,9 @@ func (r *ring) encode() ([]byte, error) {
 }
 
 func decodeRing(data []byte) (*ring, error) {
+	if len(bytes.TrimSpace(data)) == 0 {
+		return nil, errors.New("the file is empty")
+	}
 	var file keyFile
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
@@ -163,8 +166,12 @@ func encodeJWKS(keys []key) []byte {
 // maxKeyFile is far more than any key file has.
 const maxKeyFile = 1 << 20
 
-// readPrivateFile reads a file that nobody but its owner may have read.
+// readPrivateFile reads a file to which only its owner has access.
 func readPrivateFile(path string) ([]byte, os.FileInfo, error) {
+	// Opening a named pipe would wait for a process that writes to it.
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, nil, fmt.Errorf("%s is not a regular file: remove it, or choose another path", path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, nil, err
@@ -176,7 +183,7 @@ func readPrivateFile(path string) ([]byte, os.FileInfo, error) {
 	}
 	// Windows has no such bits, and reports some that mean nothing.
 	if info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows" {
-		return nil, nil, fmt.Errorf("%s has mode %v: others than its owner have access, want 0600", path, info.Mode().Perm())
+		return nil, nil, fmt.Errorf("%s has mode %v: others than its owner have access, want 0600: chmod 600 it, or remove it if others may have read it", path, info.Mode().Perm())
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
 	return data, info, err
@@ -219,7 +226,7 @@ func syncFolder(path string) error {
 func lockFile(path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, os.ErrExist) {
-		return nil, fmt.Errorf("another rotation is under way, or was interrupted and left %s", path)
+		return nil, fmt.Errorf("another rotation is under way, or was interrupted and left %s: remove it if no rotation runs", path)
 	}
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package registryauth
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -121,7 +122,7 @@ func (k *Keys) read() error {
 	k.seen = info
 	read, err := decodeRing(data)
 	if err != nil {
-		return fmt.Errorf("%s: %w", k.path, err)
+		return fmt.Errorf("%s: %w: restore it from a backup, or remove it and new keys are made, whose JWKS every registry must read", k.path, err)
 	}
 	k.ring = read
 	return nil
@@ -209,9 +210,14 @@ func (r *ring) trusted(now time.Time) []key {
 func (k *Keys) JWKS() []byte { return encodeJWKS(k.now().trusted(k.cfg.Now())) }
 
 // WriteJWKS writes the JWKS to a file, all of it or nothing, for a registry that
-// reads it from there. The file must be written anew after every rotation.
+// reads it from there. A file that holds it already is left as it is. The file must be
+// written again after every rotation.
 func (k *Keys) WriteJWKS(path string) error {
-	if err := writeFile(path, k.JWKS(), 0o644, os.Rename); err != nil {
+	jwks := k.JWKS()
+	if held, err := os.ReadFile(path); err == nil && bytes.Equal(held, jwks) {
+		return nil
+	}
+	if err := writeFile(path, jwks, 0o644, os.Rename); err != nil {
 		return fmt.Errorf("write jwks: %w", err)
 	}
 	return nil

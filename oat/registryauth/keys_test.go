@@ -171,7 +171,8 @@ func TestBlankAndBrokenKeys(t *testing.T) {
 		return func(fields map[string]any) { fields[name] = value }
 	}
 	files := map[string]string{
-		"empty":           "",
+		"empty":           "", // killed between creating and writing, by a program that does not rename
+		"blank":           " \n",
 		"nothing":         "{}",
 		"null":            "null",
 		"no keys":         `{"format":"oatmill registry keys v1"}`,
@@ -214,7 +215,7 @@ func TestBlankAndBrokenKeys(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := registryauth.OpenKeys(broken, registryauth.KeysConfig{})
-		if err == nil || !strings.Contains(err.Error(), broken) {
+		if err == nil || !strings.Contains(err.Error(), broken) || !strings.Contains(err.Error(), "restore it from a backup, or remove it") {
 			t.Errorf("%s: %v", name, err)
 		}
 		if d, _ := other["d"].(string); err != nil && strings.Contains(err.Error(), d) {
@@ -451,6 +452,39 @@ func TestWriteJWKSForARegistry(t *testing.T) {
 	onlyFile(t, path)
 	if err := keys.WriteJWKS(filepath.Join(path, "x")); err == nil {
 		t.Error("written below a file")
+	}
+}
+
+// TestJWKSThatIsThereIsNotWritten demands that the file is the very same one after a second
+// call, and that it is written where its content differs. A server with a full disk starts
+// because of it.
+//
+// Fails if WriteJWKS does not compare what the file holds.
+func TestJWKSThatIsThereIsNotWritten(t *testing.T) {
+	keys, path := openKeys(t, keyPath(t), registryauth.KeysConfig{}), filepath.Join(t.TempDir(), "jwks.json")
+	write := func() os.FileInfo {
+		t.Helper()
+		if err := keys.WriteJWKS(path); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info
+	}
+	first := write()
+	if again := write(); !os.SameFile(first, again) || !again.ModTime().Equal(first.ModTime()) {
+		t.Error("an unchanged JWKS was written again")
+	}
+	for _, content := range []string{"", string(keys.JWKS()[:20]), string(keys.JWKS()) + "\n"} {
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		write()
+		if held, err := os.ReadFile(path); err != nil || !bytes.Equal(held, keys.JWKS()) {
+			t.Errorf("in place of %q there is %q (%v)", content, held, err)
+		}
 	}
 }
 
