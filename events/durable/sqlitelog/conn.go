@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"time"
 
+	sqlite3 "modernc.org/sqlite/lib"
+
 	"github.com/oatmill/oatmill/events"
 )
 
@@ -16,6 +18,7 @@ import (
 type conn struct {
 	db       *database
 	file     string
+	files    *files        // nil while the log is being opened
 	patience time.Duration // how long a statement waits for a lock
 	prepared []*stmt
 }
@@ -46,9 +49,10 @@ func locate(path string) (string, error) {
 	return file, nil
 }
 
-// dial opens a connection whose statements wait for locks for as long as patience.
+// dial opens a connection to a file that exists. Its statements wait for locks for as long
+// as patience.
 func dial(file string, patience time.Duration) (*conn, error) {
-	db, err := openDatabase(file)
+	db, err := openDatabase(file, 0)
 	if err != nil {
 		return nil, explain(file, err)
 	}
@@ -113,8 +117,14 @@ func (c *conn) prepareAll(statements map[**stmt]string) error {
 	return nil
 }
 
+// close closes the connection. The last connection to a file also writes the write-ahead log
+// to it and deletes the two files next to it, by their names. After the files have moved it
+// leaves them as they are.
 func (c *conn) close() error {
 	var errs []error
+	if c.files.check() != nil {
+		errs = append(errs, explain(c.file, c.db.configure(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)))
+	}
 	for _, s := range c.prepared {
 		errs = append(errs, explain(c.file, s.close()))
 	}

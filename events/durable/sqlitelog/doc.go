@@ -30,6 +30,17 @@
 // read is in a transaction only while it fetches a page. [Log.Wait] finds the appends of
 // other processes by looking every Config.PollInterval, and only while somebody waits.
 //
+// Open creates the file for its owner alone (mode 0600, whatever the umask is), and leaves the
+// mode of a file that is there as it is. The files -wal and -shm get the mode of the file.
+//
+// The file and the two next to it must not be moved, replaced or deleted while a log has them
+// open. When that happens, every call returns an error that names the file, until it is opened
+// again: what was appended last may be in the -wal file only, so all three belong together.
+// Close then leaves all files as they are. An append that was under way is
+// [events.ErrUnknownOutcome]. A log does not notice that the file's content was overwritten in
+// place, and SQLite applies a -wal file to any database of its name: close all logs before
+// a backup is put in the place of the file, and delete its -wal file.
+//
 // The file must not be on a network file system. The processes share memory beside it
 // (the -shm file), which works on one machine only, and the locks of network file
 // systems are not to be trusted with it.

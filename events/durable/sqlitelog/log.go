@@ -3,6 +3,7 @@ package sqlitelog
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"runtime"
 	"sync"
@@ -53,6 +54,7 @@ func (c Config) withDefaults() Config {
 // [Log.Close].
 type Log struct {
 	file    string
+	files   *files
 	cfg     Config
 	queue   queue
 	writer  chan *writer // holds the writer while nobody has it
@@ -87,10 +89,13 @@ func Open(ctx context.Context, path string, cfg Config) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
+	if w.conn.files, err = noteFiles(file); err != nil {
+		return nil, errors.Join(fmt.Errorf("open log: %w", err), w.conn.close())
+	}
 	l := &Log{
-		file: file, cfg: cfg,
+		file: file, files: w.conn.files, cfg: cfg,
 		writer:  make(chan *writer, 1),
-		readers: newPool(file, cfg),
+		readers: newPool(w.conn.files, cfg),
 		closing: make(chan struct{}),
 	}
 	l.tail = tail.New(0, l.look)
@@ -102,7 +107,8 @@ func Open(ctx context.Context, path string, cfg Config) (*Log, error) {
 // Close ends the log. Appends that were waiting are carried out first; every later
 // call, and every read and wait that is under way, ends with [events.ErrClosed].
 // Close waits for all of that, at most about Config.BusyTimeout when another
-// process holds the file. A second call returns what the first returned.
+// process holds the file. A second call returns what the first returned. If the files have
+// moved, Close leaves them as they are and returns an error.
 func (l *Log) Close() error { return l.close() }
 
 func (l *Log) shutDown() error {

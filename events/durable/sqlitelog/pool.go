@@ -11,7 +11,7 @@ import (
 
 // pool holds the connections that read. They are opened when they are first needed.
 type pool struct {
-	file  string
+	files *files
 	busy  time.Duration
 	slots chan struct{} // one taken for each reader that is lent out
 
@@ -31,11 +31,12 @@ type reader struct {
 	checkpoint       *stmt
 }
 
-func newPool(file string, cfg Config) *pool {
-	return &pool{file: file, busy: cfg.BusyTimeout, slots: make(chan struct{}, cfg.Readers), end: make(chan struct{})}
+func newPool(files *files, cfg Config) *pool {
+	return &pool{files: files, busy: cfg.BusyTimeout, slots: make(chan struct{}, cfg.Readers), end: make(chan struct{})}
 }
 
-// lend calls use with a reader that nobody else has meanwhile.
+// lend calls use with a reader that nobody else has meanwhile. If the files have moved, it
+// returns an error that says so: what was read last may be from another file.
 func (p *pool) lend(ctx context.Context, use func(*reader) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -48,12 +49,19 @@ func (p *pool) lend(ctx context.Context, use func(*reader) error) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	if err := p.files.check(); err != nil {
+		return err
+	}
 	r, err := p.reader()
 	if err != nil {
 		return err
 	}
 	defer p.putBack(r)
-	return use(r)
+	err = use(r)
+	if moved := p.files.check(); moved != nil {
+		return moved
+	}
+	return err
 }
 
 func (p *pool) reader() (*reader, error) {
@@ -62,7 +70,7 @@ func (p *pool) reader() (*reader, error) {
 	} else if r != nil {
 		return r, nil
 	}
-	return openReader(p.file, p.busy)
+	return openReader(p.files, p.busy)
 }
 
 // pick is an open reader, nil when there is none.
@@ -97,8 +105,8 @@ func (p *pool) close() error {
 	return errors.Join(errs...)
 }
 
-func openReader(file string, busy time.Duration) (*reader, error) {
-	c, err := dial(file, busy)
+func openReader(files *files, busy time.Duration) (*reader, error) {
+	c, err := files.dial(busy)
 	if err != nil {
 		return nil, err
 	}

@@ -38,15 +38,15 @@ type failure struct {
 
 func (f *failure) Error() string { return fmt.Sprintf("%s (%d)", f.text, f.code) }
 
-// openDatabase opens the file, or makes one.
-func openDatabase(file string) (*database, error) {
+// openDatabase opens the file. Flags are added to those of every connection.
+func openDatabase(file string, flags int32) (*database, error) {
 	name, err := libc.CString(file)
 	if err != nil {
 		return nil, err
 	}
 	d := &database{tls: libc.NewTLS()}
 	defer libc.Xfree(nil, name)
-	const flags = sqlite3.SQLITE_OPEN_READWRITE | sqlite3.SQLITE_OPEN_CREATE | sqlite3.SQLITE_OPEN_NOMUTEX | sqlite3.SQLITE_OPEN_EXRESCODE
+	flags |= sqlite3.SQLITE_OPEN_READWRITE | sqlite3.SQLITE_OPEN_NOMUTEX | sqlite3.SQLITE_OPEN_EXRESCODE
 	handle, err := d.result(func(into uintptr) int32 { return sqlite3.Xsqlite3_open_v2(d.tls, name, into, flags, 0) })
 	if d.handle = uintptr(handle); err != nil {
 		_ = d.close() // there is nothing open
@@ -57,9 +57,7 @@ func openDatabase(file string) (*database, error) {
 	for option, on := range map[int32]int32{
 		sqlite3.SQLITE_DBCONFIG_DEFENSIVE: 1, sqlite3.SQLITE_DBCONFIG_DQS_DML: 0, sqlite3.SQLITE_DBCONFIG_DQS_DDL: 0,
 	} {
-		values := libc.NewVaList(on, uintptr(0))
-		err := d.check(sqlite3.Xsqlite3_db_config(d.tls, d.handle, option, values))
-		if libc.Xfree(d.tls, values); err != nil {
+		if err := d.configure(option, on); err != nil {
 			_ = d.close() // nothing was done with it
 			return nil, err
 		}
@@ -73,11 +71,18 @@ func openDatabase(file string) (*database, error) {
 func (d *database) keepFiles() error {
 	on := sqlite3.Xsqlite3_malloc64(d.tls, 8)
 	if on == 0 {
-		return &failure{sqlite3.SQLITE_NOMEM, "out of memory"}
+		return &failure{code: sqlite3.SQLITE_NOMEM, text: "out of memory"}
 	}
 	defer sqlite3.Xsqlite3_free(d.tls, on)
 	binary.NativeEndian.PutUint32(libc.GoBytes(on, 4), 1)
 	return d.check(sqlite3.Xsqlite3_file_control(d.tls, d.handle, 0, sqlite3.SQLITE_FCNTL_PERSIST_WAL, on))
+}
+
+// configure sets an option of the connection.
+func (d *database) configure(option, value int32) error {
+	values := libc.NewVaList(value, uintptr(0))
+	defer libc.Xfree(d.tls, values)
+	return d.check(sqlite3.Xsqlite3_db_config(d.tls, d.handle, option, values))
 }
 
 // result is the number that call writes to the memory it is given. It is read also when

@@ -15,6 +15,9 @@ import (
 
 func dialFor(t *testing.T, file string, patience time.Duration) *conn {
 	t.Helper()
+	if err := createFile(file); err != nil {
+		t.Fatal(err)
+	}
 	c, err := dial(file, patience)
 	if err != nil {
 		t.Fatal(err)

@@ -10,7 +10,7 @@ import (
 
 // Wait is [events.Notifier.Wait]. It returns nil only with cause. It is late by at most
 // Config.PollInterval and the time it takes to look, for records of other processes,
-// and not at all for those of this one.
+// and not at all for those of this one. It returns an error when the files have moved.
 func (l *Log) Wait(ctx context.Context, after events.Position) error { return l.tail.Wait(ctx, after) }
 
 // look looks for commits of other processes every few milliseconds. Trouble with that is
@@ -25,6 +25,8 @@ func (l *Log) look() {
 		if err == nil {
 			l.tail.Reached(end)
 			trouble = ""
+		} else if errors.Is(err, errMoved) {
+			l.tail.Fail(err)
 		} else if trouble != err.Error() {
 			trouble = err.Error()
 			l.cfg.Logger.Warn("looking for appends of other processes", "file", l.file, "error", err)
@@ -52,8 +54,11 @@ type watch struct {
 // newest is the end of the log now. Only look calls it.
 func (l *Log) newest() (events.Position, error) {
 	ctx := context.Background()
+	if err := l.files.check(); err != nil {
+		return 0, err
+	}
 	if l.watch == nil {
-		w, err := openWatch(l.file)
+		w, err := openWatch(l.files)
 		if err != nil {
 			return 0, err
 		}
@@ -72,8 +77,8 @@ func (l *Log) newest() (events.Position, error) {
 	return events.Position(last), nil
 }
 
-func openWatch(file string) (*watch, error) {
-	c, err := dial(file, 0)
+func openWatch(files *files) (*watch, error) {
+	c, err := files.dial(0)
 	if err != nil {
 		return nil, err
 	}

@@ -60,9 +60,10 @@ func openWriter(ctx context.Context, file string, cfg Config) (*writer, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("open log %s: %w", file, err)
 	}
-	c, err := dial(file, cfg.BusyTimeout)
-	if err != nil {
-		return nil, fmt.Errorf("open log: %w", err)
+	err := createFile(file)
+	c, dialErr := dial(file, cfg.BusyTimeout)
+	if dialErr != nil {
+		return nil, fmt.Errorf("open log: %w", errors.Join(dialErr, err))
 	}
 	w := &writer{conn: c, busy: cfg.BusyTimeout, heads: make(map[events.StreamID]events.Head)}
 	if err = c.prepareFile(ctx, cfg); err == nil {
@@ -135,6 +136,11 @@ func (l *Log) commitGroup(ctx context.Context, w *writer) {
 	if err != nil && len(g.requests) == 0 { // it failed before it took the first one
 		l.queue.take(&g)
 	}
+	if moved := l.files.check(); moved != nil && err == nil {
+		err = fmt.Errorf("%w: %w", events.ErrUnknownOutcome, moved)
+	} else if moved != nil && !errors.Is(err, errMoved) {
+		err = errors.Join(moved, err)
+	}
 	if err == nil {
 		l.tail.Reached(w.last)
 	}
@@ -176,6 +182,9 @@ func (w *writer) lock(ctx context.Context, q *queue) error {
 
 // tryLock begins a transaction, or is [events.ErrBusy].
 func (w *writer) tryLock() error {
+	if err := w.conn.files.check(); err != nil {
+		return err
+	}
 	if w.open { // an earlier ROLLBACK did not go through
 		if err := w.abort(); err != nil {
 			return err
@@ -291,6 +300,9 @@ func (w *writer) close() error {
 	// Closing the last connection of all processes does this too, but tells nobody
 	// when it goes wrong. With other processes around it does what is possible
 	// without waiting for them.
+	if err := w.conn.files.check(); err != nil {
+		return errors.Join(fmt.Errorf("close log: %w", err), w.conn.close())
+	}
 	err := w.conn.ask(context.Background(), "PRAGMA wal_checkpoint(PASSIVE)", func(*stmt) error { return nil })
 	// The file -wal stays, see keepFiles. The last connection of all empties it: frames left
 	// in it would be applied to a backup of the log that is restored in its place.

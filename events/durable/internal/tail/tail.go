@@ -28,6 +28,7 @@ type Tail struct {
 	left    time.Time // when the last one who waited, or had no need to, left
 	looking bool
 	closed  bool
+	failed  error // see Fail
 	looked  sync.WaitGroup
 }
 
@@ -65,6 +66,8 @@ func (t *Tail) enter(after events.Position) (<-chan struct{}, error) {
 	switch {
 	case t.closed:
 		return nil, fmt.Errorf("wait for position %d: %w", after+1, events.ErrClosed)
+	case t.failed != nil:
+		return nil, fmt.Errorf("wait for position %d: %w", after+1, t.failed)
 	case t.end > after && t.linger == 0:
 		return nil, nil
 	case t.end > after:
@@ -146,8 +149,16 @@ func (t *Tail) wake() {
 func (t *Tail) Needed() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.looking = !t.closed && (t.waiting > 0 || time.Since(t.left) < t.linger)
+	t.looking = !t.closed && t.failed == nil && (t.waiting > 0 || time.Since(t.left) < t.linger)
 	return t.looking
+}
+
+// Fail ends all waiting, also later, with an error that another look cannot change.
+func (t *Tail) Fail(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.failed = err
+	t.wake()
 }
 
 // Close ends all waiting with [events.ErrClosed], and returns when nobody looks any more.

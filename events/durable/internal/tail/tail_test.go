@@ -152,3 +152,27 @@ func TestLateAnswerDoesNotMoveTheEndBack(t *testing.T) {
 		t.Errorf("a shorter log ends at %d", tail.End())
 	}
 }
+
+// Fail ends waiting with its error, also the waiting that begins later, and nobody looks
+// any more.
+//
+// Fails if Needed or enter ignore the failure.
+func TestFail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLooker(0)
+		defer l.tail.Close()
+		gone, before := errors.New("gone"), l.wait(t.Context(), 5)
+		l.tail.Fail(gone)
+		time.Sleep(2 * time.Second)
+		looked := l.looked.Load()
+		for _, done := range []<-chan error{before, l.wait(t.Context(), 5), l.wait(t.Context(), 0)} {
+			if err := ended(done); !errors.Is(err, gone) {
+				t.Errorf("a wait on a log that failed: %v", err)
+			}
+		}
+		time.Sleep(10 * time.Second)
+		if l.looked.Load() != looked {
+			t.Error("a log that failed is still looked at")
+		}
+	})
+}
