@@ -34,10 +34,10 @@
 // mode of a file that is there as it is. The files -wal and -shm get the mode of the file.
 //
 // The file and the two next to it must not be moved, replaced or deleted while a log has them
-// open. When that happens, every call returns an error that names the file, until it is opened
-// again: what was appended last may be in the -wal file only, so all three belong together.
-// Close then leaves all files as they are. An append that was under way is
-// [events.ErrUnknownOutcome]. A log does not notice that the file's content was overwritten in
+// open. When that happens, every call returns an error that names the file, until the files are
+// back; if another file was in the place of one, until the log is opened again. What was
+// appended last may be in the -wal file only, so all three belong together. Close leaves all
+// files as they are then. An append that was under way is [events.ErrUnknownOutcome]. A log does not notice that the file's content was overwritten in
 // place, and SQLite applies a -wal file to any database of its name: close all logs before
 // a backup is put in the place of the file, and delete its -wal file.
 //

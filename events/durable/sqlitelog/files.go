@@ -3,11 +3,9 @@ package sqlitelog
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -22,7 +20,7 @@ var errMoved = errors.New("file was moved, replaced or deleted while the log was
 type files struct {
 	names [3]string
 	infos [3]os.FileInfo
-	moved atomic.Pointer[error]
+	other atomic.Pointer[error] // see check
 }
 
 // noteFiles returns the files of a log that has just been opened.
@@ -41,15 +39,16 @@ func noteFiles(file string) (*files, error) {
 	return f, nil
 }
 
-// check returns an error if a name has come to stand for another file than the one that was
-// opened. After that it always does: a process that found the file at its name meanwhile may
-// have used the write-ahead log, whose content does not say which file it belongs to.
+// check returns an error if a name does not stand for the file that was opened. Files that are
+// missing may come back, as those on another disk do. Once there was another file in the place
+// of one, check always returns the error: a process that opened that file may have used the
+// write-ahead log, whose content does not say which file it belongs to.
 func (f *files) check() error {
 	if f == nil { // the log is being opened
 		return nil
 	}
-	if moved := f.moved.Load(); moved != nil {
-		return *moved
+	if other := f.other.Load(); other != nil {
+		return *other
 	}
 	for i, name := range f.names {
 		info, err := os.Stat(name)
@@ -58,13 +57,11 @@ func (f *files) check() error {
 			continue
 		case err == nil:
 			err = fmt.Errorf("%w: %s is another file now", errMoved, name)
-		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR):
-			err = fmt.Errorf("%w: %w", errMoved, err)
-		default:
-			return err
+			f.other.CompareAndSwap(nil, &err)
+			return *f.other.Load()
+		case err != nil:
+			return fmt.Errorf("%w: %w", errMoved, err)
 		}
-		f.moved.CompareAndSwap(nil, &err)
-		return *f.moved.Load()
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 
 // Wait is [events.Notifier.Wait]. It returns nil only with cause. It is late by at most
 // Config.PollInterval and the time it takes to look, for records of other processes,
-// and not at all for those of this one. It returns an error when the files have moved.
+// and not at all for those of this one. If the files have moved, it returns an error.
 func (l *Log) Wait(ctx context.Context, after events.Position) error { return l.tail.Wait(ctx, after) }
 
 // look looks for commits of other processes every few milliseconds. Trouble with that is

@@ -22,14 +22,19 @@ type Tail struct {
 
 	mu      sync.Mutex
 	end     events.Position
-	told    int           // how often somebody said that there is a record
-	moved   chan struct{} // closed when end moves; nil while nobody waits
+	told    int   // how often somebody said that there is a record
+	moved   *wait // ended when end moves; nil while nobody waits
 	waiting int
 	left    time.Time // when the last one who waited, or had no need to, left
 	looking bool
 	closed  bool
-	failed  error // see Fail
 	looked  sync.WaitGroup
+}
+
+// wait is what callers of Wait wait for.
+type wait struct {
+	over chan struct{}
+	err  error // is set before over is closed, see Fail
 }
 
 // New is the tail of a log of whose end nothing is known. look is called when somebody
@@ -50,24 +55,25 @@ func (t *Tail) Wait(ctx context.Context, after events.Position) error {
 			return err
 		}
 		select {
-		case <-moved:
+		case <-moved.over:
+			err = moved.err
 		case <-ctx.Done():
 		}
-		t.leave()
+		if t.leave(); err != nil {
+			return fmt.Errorf("wait for position %d: %w", after+1, err)
+		}
 	}
 }
 
 // enter is what to wait for; nil with an error, and without one when the end is beyond
 // after already. Who gets a channel must leave. Where looking lingers it goes on in both
 // cases: who need not wait because of a record that was lost would otherwise never need to.
-func (t *Tail) enter(after events.Position) (<-chan struct{}, error) {
+func (t *Tail) enter(after events.Position) (*wait, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
 	case t.closed:
 		return nil, fmt.Errorf("wait for position %d: %w", after+1, events.ErrClosed)
-	case t.failed != nil:
-		return nil, fmt.Errorf("wait for position %d: %w", after+1, t.failed)
 	case t.end > after && t.linger == 0:
 		return nil, nil
 	case t.end > after:
@@ -76,7 +82,7 @@ func (t *Tail) enter(after events.Position) (<-chan struct{}, error) {
 		return nil, nil
 	}
 	if t.moved == nil {
-		t.moved = make(chan struct{})
+		t.moved = &wait{over: make(chan struct{})}
 	}
 	t.waiting++
 	t.watch()
@@ -140,7 +146,7 @@ func (t *Tail) End() events.Position {
 
 func (t *Tail) wake() {
 	if t.moved != nil {
-		close(t.moved)
+		close(t.moved.over)
 		t.moved = nil
 	}
 }
@@ -149,16 +155,18 @@ func (t *Tail) wake() {
 func (t *Tail) Needed() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.looking = !t.closed && t.failed == nil && (t.waiting > 0 || time.Since(t.left) < t.linger)
+	t.looking = !t.closed && (t.waiting > 0 || time.Since(t.left) < t.linger)
 	return t.looking
 }
 
-// Fail ends all waiting, also later, with an error that another look cannot change.
+// Fail ends the waiting that is under way with an error.
 func (t *Tail) Fail(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.failed = err
-	t.wake()
+	if t.moved != nil {
+		t.moved.err = err
+		t.wake()
+	}
 }
 
 // Close ends all waiting with [events.ErrClosed], and returns when nobody looks any more.

@@ -153,26 +153,27 @@ func TestLateAnswerDoesNotMoveTheEndBack(t *testing.T) {
 	}
 }
 
-// Fail ends waiting with its error, also the waiting that begins later, and nobody looks
-// any more.
+// Fail ends the waiting that is under way with its error, and no other.
 //
-// Fails if Needed or enter ignore the failure.
+// Fails if Wait ignores the error, or if Fail keeps it for those that wait later.
 func TestFail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLooker(0)
 		defer l.tail.Close()
-		gone, before := errors.New("gone"), l.wait(t.Context(), 5)
+		gone := errors.New("gone")
+		one, two := l.wait(t.Context(), 5), l.wait(t.Context(), 9)
 		l.tail.Fail(gone)
-		time.Sleep(2 * time.Second)
-		looked := l.looked.Load()
-		for _, done := range []<-chan error{before, l.wait(t.Context(), 5), l.wait(t.Context(), 0)} {
-			if err := ended(done); !errors.Is(err, gone) {
-				t.Errorf("a wait on a log that failed: %v", err)
-			}
+		if one, two := ended(one), ended(two); !errors.Is(one, gone) || !errors.Is(two, gone) {
+			t.Errorf("waits on a log that failed: %v, %v", one, two)
 		}
-		time.Sleep(10 * time.Second)
-		if l.looked.Load() != looked {
-			t.Error("a log that failed is still looked at")
+		l.tail.Fail(gone) // nobody waits
+		later := l.wait(t.Context(), 5)
+		if err := ended(later); err != errWaiting {
+			t.Errorf("a later wait: %v", err)
+		}
+		l.tail.Reached(6)
+		if err := ended(later); err != nil {
+			t.Errorf("a later wait, at the end of it: %v", err)
 		}
 	})
 }
