@@ -18,7 +18,9 @@ import (
 // createFile lends it one. To create the file without SQLite would not do: closing it would
 // drop the locks of another log in this process that has opened it meanwhile.
 func createFile(file string) (err error) {
-	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
+	if info, err := os.Stat(file); err == nil {
+		return alignModes(file, info.Mode())
+	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	template, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+"-mode-*")
@@ -35,6 +37,25 @@ func createFile(file string) (err error) {
 		err = db.close()
 	}
 	return explain(file, err)
+}
+
+// alignModes gives the write-ahead log and the shared memory, which stay when a log is
+// closed, the mode that the file has by now. A process that may not do so leaves them.
+func alignModes(file string, mode fs.FileMode) error {
+	target, err := filepath.EvalSymlinks(file)
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{target + "-wal", target + "-shm"} {
+		info, err := os.Stat(name)
+		if err != nil || info.Mode() == mode {
+			continue
+		}
+		if err := os.Chmod(name, mode); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+	}
+	return nil
 }
 
 // escape returns an absolute path as it is written in a URI of SQLite, path or parameter.

@@ -17,7 +17,7 @@ import (
 // other two take over. SQLite alone would create it with 0644 less the umask
 // (SQLITE_DEFAULT_FILE_PERMISSIONS, sqlite.org/compile.html).
 //
-// Fails if createFile leaves the template out, or its Chmod.
+// Fails if createFile leaves the template out, its Chmod, or alignModes.
 func TestFileMode(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0))
 	for _, umask := range []int{0, 0o022, 0o027, 0o077, 0o777} {
@@ -48,8 +48,8 @@ func TestFileMode(t *testing.T) {
 			}
 			mustClose(t, log)
 		}
-		if entries, err := os.ReadDir(folder); err != nil || len(entries) != 1 {
-			t.Errorf("the folder has %v, %v, want the log alone", entries, err)
+		if entries, err := os.ReadDir(folder); err != nil || len(entries) != 3 {
+			t.Errorf("the folder has %v, %v, want the log and its two other files alone", entries, err)
 		}
 	}
 }
