@@ -18,6 +18,9 @@
 // projection makes of the records. That is for a model in the projection's own
 // tests, to which World lends itself as well.
 //
+// A [projection.Rebuilder] gets logs with wrong records as well. It must close the
+// organization of such a record alone, and open it when it is folded again.
+//
 // # Repeating a failure
 //
 // The past is another one in each run. A failing run prints its seed;
@@ -68,7 +71,7 @@ func Run[P projection.Projection](t *testing.T, h Harness[P]) {
 		}
 	})
 	s := newSuite(t, h, seed)
-	for _, c := range s.cases() {
+	for _, c := range append(s.cases(), s.rebuilderCases()...) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Cleanup(func() {
 				if t.Failed() {
@@ -182,7 +185,13 @@ func (s *suite[P]) inBatches(t testing.TB, p P, records []events.Recorded) {
 // same fails unless p answers as want.
 func (s *suite[P]) same(t testing.TB, p P, want any) {
 	t.Helper()
-	if got := s.Dump(p, s.world); !reflect.DeepEqual(got, want) {
+	s.sameAs(t, s.Dump(p, s.world), want)
+}
+
+// sameAs fails unless the dumps are equal.
+func (s *suite[P]) sameAs(t testing.TB, got, want any) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
 		t.Fatalf("answers differ from those of a projection that followed live:\n%s", difference(got, want))
 	}
 }
