@@ -33,7 +33,7 @@ func testViewRebuildRepairs(t *testing.T, h viewHost) {
 		"DELETE FROM %[1]stokens WHERE organization = 'org-2'",
 		"DELETE FROM %[1]sresources WHERE ordinal > 0",
 		"UPDATE %[1]slast_used SET accepted_count = accepted_count + 1",
-		"INSERT INTO %[1]sorganizations SELECT 'nobody', plan, owners, registered_at, modified_at, modified_by, modified_version, version, tokens, inactive FROM %[1]sorganizations WHERE organization = 'org-0'",
+		"INSERT INTO %[1]sorganizations SELECT 'nobody', plan, owners, registered_at, modified_at, modified_by, modified_version, version, tokens, inactive, hash, closed FROM %[1]sorganizations WHERE organization = 'org-0'",
 	} {
 		execute(t, db, fmt.Sprintf(spoil, at(cfg, "")))
 	}

@@ -60,6 +60,7 @@ func TestSQLViewPostgreSQL(t *testing.T) {
 	h := postgresHost(t)
 	testViews(t, h)
 	t.Run("a role that only reads", func(t *testing.T) { testViewReader(t, h) })
+	t.Run("identifiers are quoted", func(t *testing.T) { testViewQuotedIdentifiers(t, h) })
 	t.Run("the server crashes", func(t *testing.T) { testViewServerCrashes(t, h) })
 }
 
@@ -84,6 +85,14 @@ func testViews(t *testing.T, h viewHost) {
 		{"rebuild superseded", testViewRebuildSuperseded},
 		{"rebuild from another log", testViewRebuildOtherLog},
 		{"a killed process", testViewKilled},
+		{"a closed organization", testViewClosed},
+		{"an organization closed by its first record", testViewClosedAtFirst},
+		{"folds again once", testViewRefoldTwice},
+		{"folding again fails as a whole", testViewRefoldFailsAsAWhole},
+		{"reset beside others", testViewResetBesideOthers},
+		{"forked beside others", testViewForkedBesideOthers},
+		{"rebuild opens", testViewRebuildOpens},
+		{"layout 1", testViewLayout1},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, h) })
 	}
@@ -355,22 +364,24 @@ func randomViewQuery(random *rand.Rand, w projtest.World) projection.Query {
 
 // history makes records one after the other, as a log would number them.
 type history struct {
-	records  []events.Recorded
-	versions map[events.StreamID]events.Version
+	records []events.Recorded
+	heads   map[events.StreamID]events.Head
 }
 
 var historyBegins = time.Date(2026, time.March, 1, 9, 0, 0, 0, time.UTC)
 
 func (h *history) add(t testing.TB, stream events.StreamID, p events.Payload) {
 	t.Helper()
-	if h.versions == nil {
-		h.versions = make(map[events.StreamID]events.Version)
+	if h.heads == nil {
+		h.heads = make(map[events.StreamID]events.Head)
 	}
 	id := [16]byte{15: byte(len(h.records)), 14: byte(len(h.records) >> 8), 0: 1}
 	e, err := events.NewEnvelope(id, historyBegins.Add(time.Duration(len(h.records))*time.Second), "alice", p)
 	noError(t, err)
-	h.versions[stream]++
-	h.records = append(h.records, events.Recorded{Envelope: e, Stream: stream, Version: h.versions[stream], Position: events.Position(len(h.records) + 1)})
+	sealed, head := events.Seal(stream, h.heads[stream], []events.Envelope{e})
+	h.heads[stream] = head
+	sealed[0].Position = events.Position(len(h.records) + 1)
+	h.records = append(h.records, sealed...)
 }
 
 func (h *history) register(t testing.TB, organization string) {

@@ -3,6 +3,7 @@ package sqlview
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 
 	"github.com/oatmill/oatmill/quota"
@@ -40,6 +41,9 @@ type Config struct {
 	// limits are written to the table plans when the view is opened. nil means
 	// [quota.Docker].
 	Plans quota.Plans
+
+	// Logger receives a warning when tables of an older layout are emptied. nil discards it.
+	Logger *slog.Logger
 }
 
 // ErrSuperseded means that another rebuild of the same view began and took over.
@@ -53,6 +57,9 @@ func (cfg Config) withDefaults() Config {
 		cfg.Plans = quota.Docker()
 	}
 	cfg.Plans = maps.Clone(cfg.Plans)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
 	return cfg
 }
 

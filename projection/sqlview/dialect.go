@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// typeOf is the type of a column, as the database's catalog spells it.
+// typeOf returns the type of a column by the name that it has in the database's catalog.
 func (d Dialect) typeOf(k kind) string {
 	if d == SQLite {
 		switch k {
@@ -20,11 +20,11 @@ func (d Dialect) typeOf(k kind) string {
 	case identifier:
 		return "uuid"
 	case moment:
-		return "timestamp with time zone"
+		return "timestamptz"
 	case number:
-		return "bigint"
+		return "int8"
 	case boolean:
-		return "boolean"
+		return "bool"
 	case document:
 		return "jsonb"
 	}
@@ -145,6 +145,11 @@ func (d Dialect) now() string {
 	return "now()"
 }
 
+// readState reads the state of a set, to be scanned by [stand.fields].
+func (s *set) readState() string {
+	return "SELECT layout, position, hash, generation, build FROM " + s.t(state) + " WHERE one = 1"
+}
+
 // lockState takes the lock under which a set is changed, and reads its state. In SQLite
 // the transaction has it already.
 func (s *set) lockState() string {
@@ -152,7 +157,7 @@ func (s *set) lockState() string {
 	if s.Dialect == PostgreSQL {
 		lock = " FOR UPDATE"
 	}
-	return "SELECT layout, position, build FROM " + s.t(state) + " WHERE one = 1" + lock
+	return s.readState() + lock
 }
 
 // The rest makes statements of tables.

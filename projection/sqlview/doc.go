@@ -32,9 +32,12 @@
 //   - The rows depend on the records alone, as in package projection: neither batches nor
 //     restarts nor the order in which uses come show in them. Uses are merged by earliest and
 //     latest time, and counts are added up.
-//   - A record that cannot be true, and the event of a newer library, stop the view before it:
-//     [events.ErrDamaged], [events.ErrUnknownType]. Tables that are not as this library left
-//     them are [events.ErrDamaged], too. Errors name the record or the table.
+//   - Every decision is checked against the hash chain of its stream while it is folded. A record
+//     that does not continue its stream, or that cannot be true, closes its organization and no
+//     other one, see below.
+//   - The event of a newer library stops the view before it: [events.ErrUnknownType]. Tables that
+//     are not as this library left them are [events.ErrDamaged]. Errors name the record or the
+//     table.
 //   - The methods of [View] that ask, like [View.List], answer as those of the read models in
 //     memory do, to the nanosecond. Each is one statement and sees one position.
 //
@@ -56,9 +59,11 @@
 //	modified_at       moment  of the last change of plan or owners
 //	modified_by       text
 //	modified_version  bigint  of the record that says so, in the organization's stream
-//	version           bigint  of the last record in the organization's stream
+//	version           bigint  of the last record that was folded of the organization's stream
 //	tokens            bigint  how many it has that are not deleted
 //	inactive          bigint  how many of those were deactivated
+//	hash              text    of the record that version names; empty for version 0
+//	closed            text    why the organization is closed; NULL when it is open
 //
 // tokens: one row for each that is not deleted.
 //
@@ -102,8 +107,9 @@
 // plans: the names of Config.Plans (plan, the key) and how many tokens each allows (tokens). The
 // process that opened the view last has the say.
 //
-// state: one row. position is that of the last record in the rows; layout the version of the
-// tables, now 1; build is empty, or an id of the rebuild that made them.
+// state: one row. position is that of the last record in the rows, and hash is its hash; layout
+// is the version of the tables, now 2; generation counts how often the tables were emptied or
+// rebuilt; build is empty, or an id of the rebuild that made them.
 //
 // # Views
 //
@@ -114,15 +120,37 @@
 //	id, organization, label, description,
 //	created_at, created_by, expires_at, modified_at, modified_by   as in tokens
 //	status         text    "active", "inactive" or "expired"
-//	usable         truth   it is active, and the organization's plan has tokens
+//	usable         truth   it is active, the organization is open, and its plan has tokens
 //	last_used_at, last_used_from, last_used_with, used_count       when and how often it was
 //	               accepted, from what address and by what program; NULL and 0 when never
 //	last_refused_at, last_refused_from, last_refused_cause, refused_count
+//	closed         text    why the organization is closed; NULL when it is open
 //
 // counts: one row for each organization: organization, plan, total, active, inactive, expired,
-// token_limit, remaining.
+// token_limit, remaining, closed. A closed organization has 0 active tokens and 0 remaining ones.
 //
-// owners: one row for each owner of each organization: organization, owner, ordinal.
+// owners: one row for each owner of each organization that is open: organization, owner, ordinal.
+//
+// # Closed organizations
+//
+// A log can lose its newest records in a failover, be restored from a copy, or be changed without
+// this library. A record then does not continue the stream that the tables hold, by its version
+// or by the hash of the record before it. The organization of that record is closed: the column
+// closed says why, and its further records are ignored. Its rows stay as the records before made
+// them. They may lack a revocation, and so the views count none of its tokens as usable and list
+// none of its owners. A host that decides by the tables themselves, or by [View.Get] and
+// [View.List], checks the column too. Uses are still counted. Other organizations are not
+// concerned.
+//
+// A runner then folds the organization again from the log ([View.Refold]): in one transaction the
+// rows of the organization, its tokens, their resources and uses are replaced. If the whole stream
+// is right, the organization is open again; if not, the rows are those up to the first record that
+// is wrong.
+//
+// When the log does not have the record that state names, a runner empties the tables and fills
+// them again ([View.Reset]). Other processes find the higher generation and go on from where the
+// tables are. A position that is lower in the same generation means that the database was
+// restored: [events.ErrDamaged], until the view is opened again.
 //
 // # The host's part
 //
@@ -133,7 +161,9 @@
 // [Open] makes tables and views, all of them or none, and brings those of older versions up to date;
 // it needs the right to create them. Tables of a newer version are [events.ErrNewer], and are left alone.
 // A role that leads the view, or rebuilds it, owns the tables; one that may only read them, in PostgreSQL
-// on a standby too, can open the view and ask it.
+// on a standby too, can open the view and ask it. Tables of layout 1 were filled without checking
+// the hash chain: they are emptied, in the transaction that brings them up to date, and filled again
+// from the log.
 //
 // In SQLite every process that writes to a file waits for the others, the log's too where it is in the
 // same file. A view of many tokens that is to be rebuilt gets a file of its own. The file should be in WAL

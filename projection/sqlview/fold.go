@@ -1,6 +1,7 @@
 package sqlview
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -33,59 +34,70 @@ func newFold(s *set) *fold {
 	return &fold{set: s, organizations: make(map[string]*organization), tokens: make(map[key]*token), uses: make(map[key]*usage)}
 }
 
-// records folds the batch record by record, up to the first that cannot be applied.
-func (f *fold) records(position events.Position, batch []events.Recorded) (events.Position, error) {
+// records folds the batch record by record, up to the first of an unknown type. It returns
+// how many records it folded.
+func (f *fold) records(batch []events.Recorded) (int, error) {
 	for i := range batch {
 		if err := f.record(&batch[i]); err != nil {
-			return position, err
+			return i, err
 		}
-		position = batch[i].Position
 	}
-	return position, nil
+	return len(batch), nil
 }
 
-// record applies one record, or returns an error and has changed nothing.
+// record folds one record. The error is [events.ErrUnknownType], and nothing is changed
+// then; everything else that a record can have wrong concerns its own organization.
 func (f *fold) record(r *events.Recorded) error {
-	switch r.Stream.Kind() {
-	case events.KindOrganization:
-		p, err := r.Payload()
-		if err != nil {
-			return err
-		}
-		return f.decided(r, p)
-	case events.KindUsage:
-		p, err := r.Payload()
-		if err != nil {
-			return err
-		}
-		if used, ok := p.(*events.UsageRecorded); ok {
-			return f.used(r, used)
-		}
-		return damaged(r, "does not belong in this stream")
+	kind := r.Stream.Kind()
+	if kind != events.KindOrganization && kind != events.KindUsage {
+		return nil
+	}
+	p, err := r.Payload()
+	if errors.Is(err, events.ErrUnknownType) {
+		return err
+	}
+	if kind == events.KindOrganization {
+		return f.decided(r, p, err)
+	}
+	if p, ok := p.(*events.UsageRecorded); ok && err == nil {
+		f.used(r, p)
 	}
 	return nil
 }
 
-// decided applies a record of an organization. It must be the next one of its stream: a log
-// yields no stream with holes, so behind a hole nothing in the tables can be trusted.
-func (f *fold) decided(r *events.Recorded, p events.Payload) error {
+// decided folds the next record of an organization's stream, whose payload is p unless it
+// could not be decoded. A record that does not continue the stream, or cannot be true,
+// closes the organization.
+func (f *fold) decided(r *events.Recorded, p events.Payload, undecoded error) error {
 	name := r.Stream.Name()
 	o, known := f.organizations[name]
 	if !known {
 		o = &organization{name: name, owners: []string{}, registered: zeroTime(), modified: zeroTime()}
+		f.organizations[name] = o
 	}
-	if r.Version != o.version+1 {
-		return damaged(r, "version %d follows version %d", r.Version, o.version)
+	if o.closed != "" {
+		return nil
 	}
-	if err := f.decide(o, r, p); err != nil {
+	head := o.head
+	err := head.Advance(r)
+	if err == nil {
+		err = undecoded
+	}
+	if err == nil {
+		err = f.decide(o, r, p)
+	}
+	switch {
+	case errors.Is(err, events.ErrUnknownType):
 		return err
+	case err != nil:
+		o.close(err)
+	default:
+		o.head, o.changed = head, true
 	}
-	o.version = r.Version
-	o.changed = true
-	f.organizations[name] = o
 	return nil
 }
 
+// decide folds a decision into its organization, or returns an error and has changed nothing.
 func (f *fold) decide(o *organization, r *events.Recorded, p events.Payload) error {
 	switch p := p.(type) {
 	case *events.TokenGenerated:
@@ -163,15 +175,14 @@ func (f *fold) delete(o *organization, t *token) {
 }
 
 // used sums up uses. Those of tokens the batch decides about count while the token is there;
-// for the others the database knows whether it is.
-func (f *fold) used(r *events.Recorded, p *events.UsageRecorded) error {
-	// All ids are read before the first use is merged, so that a record with a bad one
-	// leaves nothing behind.
+// for the others the database knows whether it is. A record with an id that is none is
+// ignored as a whole: it grants nothing.
+func (f *fold) used(r *events.Recorded, p *events.UsageRecorded) {
 	ids := make([]uuid.UUID, len(p.Uses))
 	for i := range p.Uses {
 		id, err := parseToken(r, p.Uses[i].Token)
 		if err != nil {
-			return err
+			return
 		}
 		ids[i] = id
 	}
@@ -188,7 +199,6 @@ func (f *fold) used(r *events.Recorded, p *events.UsageRecorded) error {
 		u.accepted.merge(p.Uses[i].Accepted)
 		u.refused.merge(p.Uses[i].Refused)
 	}
-	return nil
 }
 
 // parseToken reads a token id. uuid.Parse alone takes other forms than the one with 36

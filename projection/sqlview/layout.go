@@ -6,8 +6,8 @@ import (
 )
 
 // layout is the version of the tables and views below. Tables with a higher one are
-// refused, those with a lower one are brought up step by step.
-const layout = 1
+// refused, those with a lower one are brought up to it by [View.upgrade].
+const layout = 2
 
 // kind is what a column holds; the dialect says in which type.
 type kind int
@@ -57,9 +57,14 @@ func folded() []table {
 func stateTable() table {
 	return table{
 		name:    state,
-		columns: []column{{"one", number, false}, {"layout", number, false}, {"position", number, false}, {"build", text, false}},
+		columns: append(oldestState(), column{"hash", text, false}, column{"generation", number, false}),
 		key:     []string{"one"},
 	}
+}
+
+// oldestState returns the columns that state has in every layout.
+func oldestState() []column {
+	return []column{{"one", number, false}, {"layout", number, false}, {"position", number, false}, {"build", text, false}}
 }
 
 func plansTable() table {
@@ -77,8 +82,11 @@ func organizationsTable() table {
 			{"organization", text, false}, {"plan", text, false}, {"owners", document, false},
 			{"registered_at", moment, false}, {"modified_at", moment, false}, {"modified_by", text, false}, {"modified_version", number, false},
 			{"version", number, false}, {"tokens", number, false}, {"inactive", number, false},
+			{"hash", text, false}, {"closed", text, true},
 		},
 		key: []string{"organization"},
+		// Finds the closed ones, see [set.suspects].
+		indexes: [][]string{{"closed"}},
 	}
 }
 
@@ -164,7 +172,12 @@ func (s *set) create(t table) (statements []string) {
 	case s.suffix != "":
 		word = "UNLOGGED TABLE"
 	}
-	statements = []string{fmt.Sprintf("CREATE %s %s (\n%s\n)%s", word, s.t(t.name), strings.Join(lines, ",\n"), end)}
+	create := fmt.Sprintf("CREATE %s %s (\n%s\n)%s", word, s.t(t.name), strings.Join(lines, ",\n"), end)
+	return append([]string{create}, s.createIndexes(t)...)
+}
+
+// createIndexes makes the indexes of a table.
+func (s *set) createIndexes(t table) (statements []string) {
 	for i, columns := range t.indexes {
 		statements = append(statements, fmt.Sprintf("CREATE INDEX %s%s%s_%d ON %s (%s)", s.prefix, t.name, s.suffix, i+1, s.t(t.name), strings.Join(columns, ", ")))
 	}
@@ -187,7 +200,25 @@ func (s *set) dropSet() (statements []string) {
 	return statements
 }
 
-// createViews makes what reads the clock of the database.
+// replaceViews makes the views in place of those of an older layout. In PostgreSQL the
+// host's grants, and its own views of them, stay.
+func (s *set) replaceViews() (statements []string) {
+	for i, create := range s.createViews() {
+		if s.Dialect == PostgreSQL {
+			create = strings.Replace(create, "CREATE", "CREATE OR REPLACE", 1)
+		} else {
+			statements = append(statements, "DROP VIEW "+s.t(views()[i]))
+		}
+		statements = append(statements, create)
+	}
+	return statements
+}
+
+// views returns the names of the views, in the order of createViews.
+func views() []string { return []string{tokenStatus, counts, owners} }
+
+// createViews makes the views. Columns that a later layout adds go to the end, see
+// replaceViews.
 func (s *set) createViews() []string {
 	now := s.now()
 	status := fmt.Sprintf("CASE WHEN t.inactive = TRUE THEN 'inactive' WHEN t.expires_at <= %s THEN 'expired' ELSE 'active' END", now)
@@ -195,23 +226,25 @@ func (s *set) createViews() []string {
 		fmt.Sprintf(`CREATE VIEW %s AS
 SELECT t.id, t.organization, t.label, t.description,
   %s AS status,
-  (t.inactive = FALSE AND (t.expires_at IS NULL OR t.expires_at > %s) AND coalesce(p.tokens, 0) > 0) AS usable,
+  (t.inactive = FALSE AND (t.expires_at IS NULL OR t.expires_at > %s) AND coalesce(p.tokens, 0) > 0 AND o.closed IS NULL) AS usable,
   t.created_at, t.created_by, t.expires_at, t.modified_at, t.modified_by,
   u.accepted_last AS last_used_at, coalesce(u.accepted_count, 0) AS used_count, u.accepted_address AS last_used_from, u.accepted_user_agent AS last_used_with,
-  u.refused_last AS last_refused_at, coalesce(u.refused_count, 0) AS refused_count, u.refused_address AS last_refused_from, u.refused_cause AS last_refused_cause
+  u.refused_last AS last_refused_at, coalesce(u.refused_count, 0) AS refused_count, u.refused_address AS last_refused_from, u.refused_cause AS last_refused_cause,
+  o.closed
 FROM %s t
 JOIN %s o ON o.organization = t.organization
 LEFT JOIN %s p ON p.plan = o.plan
 LEFT JOIN %s u ON u.id = t.id AND u.organization = t.organization`,
 			s.t(tokenStatus), status, now, s.t(tokens), s.t(organizations), s.t(plans), s.t(lastUsed)),
 		fmt.Sprintf(`CREATE VIEW %s AS
-SELECT organization, plan, total, total - inactive - expired AS active, inactive, expired, token_limit,
-  CASE WHEN token_limit > total THEN token_limit - total ELSE 0 END AS remaining
-FROM (SELECT o.organization, o.plan, o.tokens AS total, o.inactive, coalesce(p.tokens, 0) AS token_limit,
+SELECT organization, plan, total, CASE WHEN closed IS NULL THEN total - inactive - expired ELSE 0 END AS active, inactive, expired, token_limit,
+  CASE WHEN closed IS NULL AND token_limit > total THEN token_limit - total ELSE 0 END AS remaining,
+  closed
+FROM (SELECT o.organization, o.plan, o.tokens AS total, o.inactive, o.closed, coalesce(p.tokens, 0) AS token_limit,
     (SELECT count(*) FROM %s t WHERE t.organization = o.organization AND t.inactive = FALSE AND t.expires_at <= %s) AS expired
   FROM %s o LEFT JOIN %s p ON p.plan = o.plan) c`,
 			s.t(counts), s.t(tokens), now, s.t(organizations), s.t(plans)),
-		fmt.Sprintf("CREATE VIEW %s AS\nSELECT o.organization, x.value AS owner, %s AS ordinal\nFROM %s o, %s",
+		fmt.Sprintf("CREATE VIEW %s AS\nSELECT o.organization, x.value AS owner, %s AS ordinal\nFROM %s o, %s\nWHERE o.closed IS NULL",
 			s.t(owners), s.ordinal(), s.t(organizations), s.elements("o.owners")),
 	}
 }

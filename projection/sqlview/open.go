@@ -13,8 +13,9 @@ import (
 	"github.com/oatmill/oatmill/events"
 )
 
-// Open is the view whose tables stand in db, which it makes or brings up to date where that
-// is needed. Several processes may do so at the same time.
+// Open opens the view whose tables stand in db, which it makes or brings up to date where
+// that is needed. Several processes may do so at the same time. Tables of an older layout
+// are emptied, and filled again from the log.
 //
 // Tables of these names that are not as this library makes them are [events.ErrDamaged], and
 // those of a newer version [events.ErrNewer]; nothing is changed then.
@@ -28,35 +29,51 @@ func Open(ctx context.Context, db *sql.DB, cfg Config) (*View, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("open sqlview: %w", err)
 	}
-	v := &View{schema: schema{Dialect: cfg.Dialect, prefix: cfg.Prefix}, db: db, plans: cfg.Plans}
-	if err := v.transact(ctx, func(q querier) error { return v.prepare(ctx, q, cfg.Schema) }); err != nil {
+	v := &View{schema: schema{Dialect: cfg.Dialect, prefix: cfg.Prefix}, db: db, plans: cfg.Plans, logger: cfg.Logger}
+	var found int
+	if err := v.transact(ctx, func(q querier) (err error) {
+		found, err = v.prepare(ctx, q, cfg.Schema)
+		return err
+	}); err != nil {
 		return nil, fmt.Errorf("open sqlview %s: %w", v.t("*"), err)
+	}
+	if found != 0 && found != layout {
+		v.logger.WarnContext(ctx, "tables of an older layout were emptied and are filled again from the log", "table", v.t(state), "layout", found)
 	}
 	return v, nil
 }
 
-func (v *View) prepare(ctx context.Context, q querier, schema string) error {
+// prepare makes the tables, or brings them up to date, and returns the layout that it found.
+func (v *View) prepare(ctx context.Context, q querier, schema string) (found int, err error) {
 	if err := v.enterSchema(ctx, q, schema); err != nil {
-		return err
+		return 0, err
 	}
 	if err := v.alone(ctx, q); err != nil {
-		return err
+		return 0, err
 	}
 	v.live = &set{schema: v.schema, v: v}
-	found, position, err := v.found(ctx, q)
-	if err != nil {
-		return err
+	if found, err = v.found(ctx, q); err != nil {
+		return 0, err
 	}
-	v.live.position = position
-	for step := found + 1; step <= layout; step++ {
-		if err := v.execAll(ctx, q, v.step(step)); err != nil {
-			return err
-		}
+	switch found {
+	case 0:
+		err = v.execAll(ctx, q, v.create())
+	case 1:
+		err = v.upgrade(ctx, q)
+	}
+	if err != nil {
+		return 0, err
 	}
 	if err := v.inspect(ctx, q); err != nil {
-		return err
+		return 0, err
 	}
-	return v.writePlans(ctx, q)
+	if _, v.live.known, err = v.live.scanState(q.QueryRowContext(ctx, v.live.readState())); err != nil {
+		return 0, err
+	}
+	if v.live.shut, err = v.live.suspects(ctx, q); err != nil {
+		return 0, err
+	}
+	return found, v.writePlans(ctx, q)
 }
 
 // enterSchema finds out where tables stand, once, so that no connection of the host's with
@@ -102,27 +119,27 @@ func (v *View) alone(ctx context.Context, q querier) error {
 	return err
 }
 
-// found is the layout of the tables that are there, 0 when there are none, and their position.
-// It takes no lock, so that somebody who may only read can open the view.
-func (v *View) found(ctx context.Context, q querier) (version int, position events.Position, err error) {
+// found returns the layout of the tables that are there, 0 when there are none. It takes no
+// lock, so that a role that may only read can open the view.
+func (v *View) found(ctx context.Context, q querier) (version int, err error) {
 	there, err := v.kindOf(ctx, q, v.t(state))
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	if there == "" {
-		return 0, 0, v.nothingElse(ctx, q)
+		return 0, v.nothingElse(ctx, q)
 	}
-	if err := v.compare(ctx, q, stateTable()); err != nil {
-		return 0, 0, err
+	if err := v.compare(ctx, q, table{name: state, columns: oldestState()}); err != nil {
+		return 0, err
 	}
-	err = q.QueryRowContext(ctx, "SELECT layout, position FROM "+v.t(state)+" WHERE one = 1").Scan(&version, &position)
+	err = q.QueryRowContext(ctx, "SELECT layout FROM "+v.t(state)+" WHERE one = 1").Scan(&version)
 	if errors.Is(err, sql.ErrNoRows) {
-		return 0, 0, fmt.Errorf("%w: table %s has lost its row", events.ErrDamaged, v.t(state))
+		return 0, fmt.Errorf("%w: table %s has lost its row", events.ErrDamaged, v.t(state))
 	}
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
-	return version, position, v.knows(version)
+	return version, v.knows(version)
 }
 
 // knows tells whether a layout is one we can work with, or bring up to date.
@@ -138,7 +155,7 @@ func (v *View) knows(version int) error {
 
 // nothingElse refuses to make tables where some of them are there without the state.
 func (v *View) nothingElse(ctx context.Context, q querier) error {
-	names := []string{plans, tokenStatus, counts, owners}
+	names := append(views(), plans)
 	for _, t := range folded() {
 		names = append(names, t.name)
 	}
@@ -150,20 +167,59 @@ func (v *View) nothingElse(ctx context.Context, q querier) error {
 	return nil
 }
 
-// step is what makes layout n of layout n-1.
-func (v *View) step(n int) []string {
-	switch n {
-	case 1:
-		statements := append(v.live.createSet(), v.live.create(plansTable())...)
-		statements = append(statements, v.live.createViews()...)
-		return append(statements, v.live.begin(""))
+// create makes the tables and views where there are none.
+func (v *View) create() []string {
+	statements := append(v.live.createSet(), v.live.create(plansTable())...)
+	statements = append(statements, v.live.createViews()...)
+	return append(statements, v.live.begin(""))
+}
+
+// upgrade brings tables of layout 1 to layout 2. What was folded into them is not checked
+// against the hash chain, so that they are emptied. They stay, with the host's indexes,
+// grants and views.
+func (v *View) upgrade(ctx context.Context, q querier) error {
+	for _, t := range append(folded(), plansTable()) {
+		if err := v.expect(ctx, q, "table", t.name); err != nil {
+			return err
+		}
 	}
-	return nil
+	if v.Dialect == PostgreSQL { // processes of the older version lock the row before they change tables
+		if _, err := q.ExecContext(ctx, "SELECT FROM "+v.t(state)+" WHERE one = 1 FOR UPDATE"); err != nil {
+			return err
+		}
+	}
+	hash, closed := column{"hash", text, false}, column{"closed", text, true}
+	statements := v.live.empty()
+	statements = append(statements,
+		v.live.add(stateTable(), hash, "''"), v.live.add(stateTable(), column{"generation", number, false}, "1"),
+		v.live.add(organizationsTable(), hash, "''"), v.live.add(organizationsTable(), closed, "NULL"),
+	)
+	statements = append(statements, v.live.createIndexes(organizationsTable())...)
+	statements = append(statements, v.live.replaceViews()...)
+	statements = append(statements, fmt.Sprintf("UPDATE %s SET layout = %d, position = 0, build = '' WHERE one = 1", v.t(state), layout))
+	return v.execAll(ctx, q, statements)
+}
+
+// add adds a column to a table, with a value for the rows that are there.
+func (s *set) add(t table, c column, value string) string {
+	null := ""
+	if !c.nullable {
+		null = " NOT NULL"
+	}
+	return fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s%s DEFAULT %s", s.t(t.name), c.name, s.typeOf(c.kind), null, value)
+}
+
+// empty removes all that was folded.
+func (s *set) empty() (statements []string) {
+	for _, t := range folded() {
+		statements = append(statements, "DELETE FROM "+s.t(t.name))
+	}
+	return statements
 }
 
 // begin is the statement that puts an empty set at position 0.
 func (s *set) begin(build string) string {
-	return fmt.Sprintf("INSERT INTO %s (one, layout, position, build) VALUES (1, %d, 0, '%s')", s.t(state), layout, build)
+	return fmt.Sprintf("INSERT INTO %s (one, layout, position, build, hash, generation) VALUES (1, %d, 0, '%s', '', 1)", s.t(state), layout, build)
 }
 
 // inspect compares tables and views with what they should be. What a host adds of its own,
@@ -174,7 +230,7 @@ func (v *View) inspect(ctx context.Context, q querier) error {
 			return err
 		}
 	}
-	for _, name := range []string{tokenStatus, counts, owners} {
+	for _, name := range views() {
 		if err := v.expect(ctx, q, "view", name); err != nil {
 			return err
 		}
@@ -199,7 +255,10 @@ func (v *View) compare(ctx context.Context, q querier, t table) error {
 	if err := v.expect(ctx, q, "table", t.name); err != nil {
 		return err
 	}
-	statement := "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = to_regclass($1::text) AND attnum > 0 AND NOT attisdropped"
+	// format_type writes names with quotes or without, as a setting of the session says.
+	statement := `SELECT a.attname, CASE WHEN n.nspname = 'pg_catalog' THEN '' ELSE n.nspname || '.' END || t.typname || CASE WHEN a.atttypmod = -1 THEN '' ELSE '(…)' END
+FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace n ON n.oid = t.typnamespace
+WHERE a.attrelid = to_regclass($1::text) AND a.attnum > 0 AND NOT a.attisdropped`
 	if v.Dialect == SQLite {
 		statement = "SELECT name, type FROM pragma_table_info($1)"
 	}

@@ -143,7 +143,7 @@ func bounds(page, size int) (limit, offset int64) {
 func (v *View) Count(ctx context.Context, organization string, at time.Time) (projection.Count, bool, error) {
 	statement := fmt.Sprintf(`SELECT plan, tokens, inactive,
   (SELECT count(*) FROM %s t WHERE t.organization = o.organization AND t.inactive = FALSE AND t.expires_at <= %s AND %s)
-FROM %s o WHERE organization = $1`, v.t(tokens), v.momentParameter(3), v.expired(2, 3, 4), v.t(organizations))
+FROM %s o WHERE organization = $1 AND version > 0`, v.t(tokens), v.momentParameter(3), v.expired(2, 3, 4), v.t(organizations))
 	i := v.instant(at)
 	c := projection.Count{Organization: organization}
 	err := v.db.QueryRowContext(ctx, v.sql(statement), organization, i.floor, i.next, i.nanos).Scan(&c.Plan, &c.Total, &c.Inactive, &c.Expired)
@@ -199,7 +199,7 @@ func (s *scannedSpan) span() events.UseSpan {
 // Organization is what is known about an organization beside its tokens, as
 // [projection.Tokens.Organization] has it.
 func (v *View) Organization(ctx context.Context, name string) (projection.Organization, bool, error) {
-	found, err := v.organizations(ctx, " WHERE organization = $1", name)
+	found, err := v.organizations(ctx, " WHERE organization = $1 AND version > 0", name)
 	if err != nil {
 		return projection.Organization{}, false, v.failed("organization", name, err)
 	}
@@ -211,7 +211,7 @@ func (v *View) Organization(ctx context.Context, name string) (projection.Organi
 
 // Organizations is every organization, by name, as [projection.Tokens.Organizations] has it.
 func (v *View) Organizations(ctx context.Context) ([]projection.Organization, error) {
-	found, err := v.organizations(ctx, " ORDER BY "+v.bytewise("l.organization"))
+	found, err := v.organizations(ctx, " WHERE version > 0 ORDER BY "+v.bytewise("l.organization"))
 	if err != nil {
 		return nil, v.failed("organizations", "", err)
 	}

@@ -43,14 +43,17 @@ func (v *View) rebuild(ctx context.Context, log events.Log, progress func(projec
 	if err := runner.CatchUp(ctx); err != nil {
 		return err
 	}
-	var reached events.Position
+	var now stand
+	var suspects []events.StreamID
 	if err := v.transact(ctx, func(q querier) (err error) {
-		reached, err = v.take(ctx, q, log, next)
+		if now, err = v.take(ctx, q, log, next); err == nil {
+			suspects, err = v.live.suspects(ctx, q)
+		}
 		return err
 	}); err != nil {
 		return err
 	}
-	v.live.advance(reached)
+	v.live.note(now, suspects)
 	return nil
 }
 
@@ -80,44 +83,46 @@ func (v *View) beginNext(ctx context.Context) (*set, error) {
 // some of the rows. Here every reader has the rows of one moment, at any isolation level, and
 // rows that are right already, which are nearly all of them in most rebuilds, are not
 // written. The price is time in proportion to the tables, during which runners wait.
-func (v *View) take(ctx context.Context, q querier, log events.Log, next *set) (events.Position, error) {
-	stand, err := v.live.lock(ctx, q)
+func (v *View) take(ctx context.Context, q querier, log events.Log, next *set) (stand, error) {
+	live, err := v.live.lock(ctx, q)
 	if err != nil {
-		return 0, err
+		return stand{}, err
 	}
-	reached, err := next.lock(ctx, q)
+	now, err := next.lock(ctx, q)
 	if err != nil {
-		return 0, err
+		return stand{}, err
 	}
-	if reached, err = next.follow(ctx, q, log, reached, stand); err != nil {
-		return 0, err
+	if now, err = next.follow(ctx, q, log, now, live.position); err != nil {
+		return stand{}, err
 	}
 	if err := next.asItLikes(ctx, q); err != nil {
-		return 0, err
+		return stand{}, err
 	}
 	if v.Dialect == PostgreSQL { // which knows nothing yet of tables this young
 		for _, t := range folded() {
 			if err := v.execAll(ctx, q, []string{"ANALYZE " + next.t(t.name)}); err != nil {
-				return 0, err
+				return stand{}, err
 			}
 		}
 	}
 	for _, t := range folded() {
 		if err := v.execAll(ctx, q, v.live.equal(next, t)); err != nil {
-			return 0, err
+			return stand{}, err
 		}
 	}
-	_, err = q.ExecContext(ctx, v.sql("UPDATE "+v.live.t(state)+" SET position = $1, build = $2 WHERE one = 1"), int64(reached), next.build)
-	if err != nil {
-		return 0, err
+	// Another process may know the tables as another history of the log filled them, and
+	// must not empty them now.
+	now.generation = live.generation + 1
+	if err := v.live.writeState(ctx, q, now); err != nil {
+		return stand{}, err
 	}
-	return reached, v.execAll(ctx, q, next.dropSet())
+	return now, v.execAll(ctx, q, next.dropSet())
 }
 
 // follow brings the set to the position where another stands, whose lock we hold: however
 // fast it moves otherwise, what is left to read has an end.
-func (s *set) follow(ctx context.Context, q querier, log events.Log, from, to events.Position) (events.Position, error) {
-	reached := from
+func (s *set) follow(ctx context.Context, q querier, log events.Log, reached stand, to events.Position) (stand, error) {
+	from := reached.position
 	var batch []events.Recorded
 	fold := func() (err error) {
 		var bad error
@@ -129,11 +134,11 @@ func (s *set) follow(ctx context.Context, q querier, log events.Log, from, to ev
 		return err
 	}
 	if from >= to {
-		return from, nil
+		return reached, nil
 	}
 	for r, err := range log.ReadAll(ctx, from) {
 		if err != nil {
-			return reached, fmt.Errorf("read the log after position %d: %w", reached, err)
+			return reached, fmt.Errorf("read the log after position %d: %w", reached.position, err)
 		}
 		if r.Position > to {
 			break
@@ -148,8 +153,8 @@ func (s *set) follow(ctx context.Context, q querier, log events.Log, from, to ev
 	if err := fold(); err != nil {
 		return reached, err
 	}
-	if reached < to {
-		return reached, fmt.Errorf("%w: the log ends at position %d, and table %s has come to %d: not the log it was filled from", events.ErrDamaged, reached, s.v.live.t(state), to)
+	if reached.position < to {
+		return reached, fmt.Errorf("%w: the log ends at position %d, and table %s has come to %d: not the log it was filled from", events.ErrDamaged, reached.position, s.v.live.t(state), to)
 	}
 	return reached, nil
 }

@@ -18,9 +18,24 @@ type organization struct {
 	registered, modified int64
 	modifiedBy           string
 	modifiedVersion      events.Version
-	version              events.Version
+	head                 events.Head // of its stream, up to the last record in the rows
 	tokens, inactive     int
+	closed               string // why it is closed, empty when it is open
+	problem              error  // what closed it in this fold
 	changed              bool
+}
+
+// maxReason is how many bytes of a reason are stored, of which PostgreSQL keeps all in an
+// index.
+const maxReason = 1000
+
+// close closes the organization because of err.
+func (o *organization) close(err error) {
+	reason := clean(strings.ToValidUTF8(err.Error(), "\uFFFD"))
+	if len(reason) > maxReason {
+		reason = strings.ToValidUTF8(reason[:maxReason], "") + "…"
+	}
+	o.closed, o.problem, o.changed = reason, err, true
 }
 
 func (o *organization) deactivate(t *token) {

@@ -17,7 +17,7 @@ import (
 
 // The tests with real databases stand in the module of the drivers, beside the logs.
 
-var _ projection.Projection = (*View)(nil)
+var _ projection.Rebuilder = (*View)(nil)
 
 // A configuration that cannot work is refused before the database is asked anything.
 func TestConfigIsChecked(t *testing.T) {

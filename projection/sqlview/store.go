@@ -13,8 +13,8 @@ import (
 	"github.com/oatmill/oatmill/events"
 )
 
-// load reads the rows that the batch decides about. It stops at the first record that has no
-// meaning; folding will stop there, too.
+// load reads the rows that the batch decides about. A record that cannot be decoded decides
+// about no token.
 func (f *fold) load(ctx context.Context, q querier, batch []events.Recorded) error {
 	names, keys := make(map[string]bool), make(map[key]bool)
 	for i := range batch {
@@ -22,17 +22,15 @@ func (f *fold) load(ctx context.Context, q querier, batch []events.Recorded) err
 		if r.Stream.Kind() != events.KindOrganization {
 			continue
 		}
+		names[r.Stream.Name()] = true
 		p, err := r.Payload()
 		if err != nil {
-			break
+			continue
 		}
-		names[r.Stream.Name()] = true
 		if id, ok := decidedToken(p); ok {
-			parsed, err := parseToken(r, id)
-			if err != nil {
-				break
+			if parsed, err := parseToken(r, id); err == nil {
+				keys[key{parsed, r.Stream.Name()}] = true
 			}
-			keys[key{parsed, r.Stream.Name()}] = true
 		}
 	}
 	if err := f.loadOrganizations(ctx, q, names); err != nil {
@@ -120,10 +118,16 @@ type scanner interface{ Scan(into ...any) error }
 
 func (s *set) scanOrganization(row scanner) (*organization, error) {
 	var o organization
-	var owners string
-	err := row.Scan(&o.name, &o.plan, &owners, &o.registered, &o.modified, &o.modifiedBy, &o.modifiedVersion, &o.version, &o.tokens, &o.inactive)
+	var owners, hash string
+	var closed sql.NullString
+	err := row.Scan(&o.name, &o.plan, &owners, &o.registered, &o.modified, &o.modifiedBy, &o.modifiedVersion,
+		&o.head.Version, &o.tokens, &o.inactive, &hash, &closed)
 	if err != nil {
 		return nil, err
+	}
+	o.closed = closed.String
+	if o.head.Hash, err = parseHash(hash); err != nil {
+		return nil, fmt.Errorf("%w: table %s, organization %s: hash: %w", events.ErrDamaged, s.t(organizations), o.name, err)
 	}
 	if err := json.Unmarshal([]byte(owners), &o.owners); err != nil {
 		return nil, fmt.Errorf("%w: table %s, organization %s: owners: %w", events.ErrDamaged, s.t(organizations), o.name, err)
@@ -167,15 +171,14 @@ func (f *fold) write(ctx context.Context, q querier) error {
 		{s.insert(resourcesTable(), "", ""), c.resources},
 		{s.mergeUses(), c.uses},
 	} {
-		if len(step.rows) == 0 {
-			continue
-		}
-		parameter, err := encode(step.rows)
-		if err != nil {
-			return err
-		}
-		if _, err := q.ExecContext(ctx, s.sql(step.statement), parameter); err != nil {
-			return err
+		for rows := range slices.Chunk(step.rows, maxTransaction) {
+			parameter, err := encode(rows)
+			if err != nil {
+				return err
+			}
+			if _, err := q.ExecContext(ctx, s.sql(step.statement), parameter); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -241,8 +244,32 @@ func (s *set) organizationRow(o *organization) []any {
 	list, _ := json.Marshal(owners) // strings always can
 	return []any{
 		o.name, clean(o.plan), string(list), s.moment(o.registered), s.moment(o.modified), clean(o.modifiedBy), o.modifiedVersion,
-		o.version, o.tokens, o.inactive,
+		o.head.Version, o.tokens, o.inactive, hashText(o.head.Hash), nullText(o.closed),
 	}
+}
+
+// nullText returns a text for a column that holds NULL instead of an empty one.
+func nullText(text string) any {
+	if text == "" {
+		return nil
+	}
+	return text
+}
+
+// hashText returns a hash as the tables hold it: in hexadecimal digits, and nothing for none.
+func hashText(h events.Hash) string {
+	if h == (events.Hash{}) {
+		return ""
+	}
+	return h.String()
+}
+
+// parseHash is the reverse of hashText.
+func parseHash(text string) (events.Hash, error) {
+	if text == "" {
+		return events.Hash{}, nil
+	}
+	return events.ParseHash(text)
 }
 
 func (s *set) tokenRow(t *token) ([]any, error) {

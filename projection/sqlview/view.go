@@ -6,6 +6,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 	"sync"
 
 	"github.com/oatmill/oatmill/events"
@@ -21,6 +23,8 @@ type View struct {
 	db    *sql.DB
 	plans quota.Plans
 	live  *set
+
+	logger *slog.Logger
 }
 
 // schema is where tables stand, and how their database is talked to.
@@ -40,8 +44,17 @@ type set struct {
 	suffix string // of its tables' names
 	build  string // that its state must name; empty for the live tables, which any has built
 
-	mu       sync.Mutex
-	position events.Position // that the database had when we last knew
+	mu    sync.Mutex
+	known stand             // that the database had when this process last knew
+	shut  []events.StreamID // of the organizations that were closed then, in order
+}
+
+// stand is what a set's row of state says about its rows.
+type stand struct {
+	position   events.Position // of the last record in the rows
+	hash       events.Hash     // of that record
+	generation int64           // counts how often the rows were replaced as a whole
+	build      string
 }
 
 // t is the full name of one of the set's tables.
@@ -56,8 +69,9 @@ func (v *View) Position() events.Position { return v.live.Position() }
 //
 // After an error of the database the position stands where the last transaction left it, and
 // the same batch can be applied again. [events.ErrDamaged] and [events.ErrUnknownType] mean
-// that trying again does not help: a record cannot be true, or the tables are not as they
-// were left.
+// that trying again does not help: the tables are not as they were left, or a newer version
+// of this library wrote a record. When another process called Reset, Apply returns an error
+// and Position moves back: the caller reads the log again from there, as a Runner does.
 func (v *View) Apply(ctx context.Context, batch []events.Recorded) error {
 	if err := v.live.Apply(ctx, batch); err != nil {
 		return fmt.Errorf("sqlview %s: %w", v.t(state), err)
@@ -66,17 +80,28 @@ func (v *View) Apply(ctx context.Context, batch []events.Recorded) error {
 }
 
 // Position is the position of the set, as far as this process knows.
-func (s *set) Position() events.Position {
+func (s *set) Position() events.Position { return s.last().position }
+
+// last returns the stand of the set, as far as this process knows.
+func (s *set) last() stand {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.position
+	return s.known
 }
 
-// advance notes that the set has come to p. It may be late, and never moves back.
-func (s *set) advance(p events.Position) {
+// note keeps what a transaction found or left. It may come late, when another transaction
+// of this process has noted more.
+func (s *set) note(now stand, suspects []events.StreamID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.position = max(s.position, p)
+	if !now.before(s.known) {
+		s.known, s.shut = now, suspects
+	}
+}
+
+// before reports whether the set had this stand before it had the other one.
+func (a stand) before(b stand) bool {
+	return a.generation < b.generation || a.generation == b.generation && a.position < b.position
 }
 
 // maxTransaction is how many records change the tables in one transaction. More make it
@@ -101,77 +126,141 @@ func (s *set) Apply(ctx context.Context, batch []events.Recorded) error {
 
 // applySome is one transaction. What comes before a record that cannot be applied is kept.
 func (s *set) applySome(ctx context.Context, batch []events.Recorded) error {
-	var reached events.Position
+	var now stand
+	var suspects []events.StreamID
 	var bad error
 	err := s.v.transact(ctx, func(q querier) (err error) {
-		if reached, err = s.lock(ctx, q); err == nil {
-			reached, bad, err = s.fold(ctx, q, reached, batch)
+		if now, err = s.lock(ctx, q); err != nil {
+			return err
 		}
+		if bad = s.continues(now, batch); bad == nil {
+			if now, bad, err = s.fold(ctx, q, now, batch); err != nil {
+				return err
+			}
+		}
+		suspects, err = s.suspects(ctx, q)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	s.advance(reached)
+	s.note(now, suspects)
 	return bad
 }
 
-// lock has everyone else who would change the set wait until the end of the transaction,
-// and tells where the set stands.
-func (s *set) lock(ctx context.Context, q querier) (events.Position, error) {
+// continues returns an error when the batch, which was read from where this process knew
+// the set to be, does not continue what another process made of the set meanwhile. The
+// error is not final: the caller reads the log again from Position.
+func (s *set) continues(now stand, batch []events.Recorded) error {
+	known := s.last()
+	if now.position < known.position {
+		return fmt.Errorf("another process emptied the tables, which are at position %d now: the log must be read again from there", now.position)
+	}
+	rest := from(batch, now.position)
+	switch {
+	case len(rest) == 0:
+		return nil
+	case rest[0].Position == now.position && rest[0].Hash() == now.hash:
+		return nil
+	case rest[0].Position > now.position && now.position == known.position:
+		return nil
+	}
+	return fmt.Errorf("another process filled the tables up to a record at position %d that the log does not have: they must be filled again", now.position)
+}
+
+// from returns the part of batch with positions of p and above.
+func from(batch []events.Recorded, p events.Position) []events.Recorded { return after(batch, p-1) }
+
+// lock has every other process that would change the set wait until the end of the
+// transaction, and returns where the set stands.
+func (s *set) lock(ctx context.Context, q querier) (now stand, err error) {
 	if s.build != "" {
 		// One that took over and is done has removed its tables.
 		if kind, err := s.v.kindOf(ctx, q, s.t(state)); err != nil || kind == "" {
-			return 0, cmp.Or(err, ErrSuperseded)
+			return stand{}, cmp.Or(err, ErrSuperseded)
 		}
 	}
-	var version int
-	var position events.Position
-	var build string
-	err := q.QueryRowContext(ctx, s.lockState()).Scan(&version, &position, &build)
+	version, now, err := s.scanState(q.QueryRowContext(ctx, s.lockState()))
 	switch {
 	case errors.Is(err, sql.ErrNoRows) && s.build != "":
-		return 0, fmt.Errorf("table %s has lost its row: the server crashed meanwhile, and the rebuild must begin again", s.t(state))
+		return stand{}, fmt.Errorf("table %s has lost its row: the server crashed meanwhile, and the rebuild must begin again", s.t(state))
 	case errors.Is(err, sql.ErrNoRows):
-		return 0, fmt.Errorf("%w: table %s has lost its row", events.ErrDamaged, s.t(state))
+		return stand{}, fmt.Errorf("%w: table %s has lost its row", events.ErrDamaged, s.t(state))
 	case err != nil:
-		return 0, err
-	case s.build != "" && build != s.build:
-		return 0, ErrSuperseded
+		return stand{}, err
+	case s.build != "" && now.build != s.build:
+		return stand{}, ErrSuperseded
 	}
 	if err := s.v.knows(version); err != nil {
-		return 0, err
+		return stand{}, err
 	}
-	if known := s.Position(); position < known {
-		return 0, fmt.Errorf("%w: table %s is at position %d and had come to %d: was the database restored, or did it lose what it had committed? Then open the view again",
-			events.ErrDamaged, s.t(state), position, known)
+	if known := s.last(); now.before(known) {
+		return stand{}, fmt.Errorf("%w: table %s is at position %d of generation %d and had come to %d of %d: was the database restored, or did it lose what it had committed? Then open the view again",
+			events.ErrDamaged, s.t(state), now.position, now.generation, known.position, known.generation)
 	}
-	return position, nil
+	return now, nil
 }
 
-// fold applies what is in batch after position, and returns how far it came. bad is what
-// is wrong with the next record.
-func (s *set) fold(ctx context.Context, q querier, position events.Position, batch []events.Recorded) (reached events.Position, bad, err error) {
-	batch = after(batch, position)
-	if len(batch) == 0 {
-		return position, nil, nil
+// scanState reads the row of state.
+func (s *set) scanState(row scanner) (version int, now stand, err error) {
+	var hash string
+	if err := row.Scan(&version, &now.position, &hash, &now.generation, &now.build); err != nil {
+		return 0, stand{}, err
 	}
+	if now.hash, err = parseHash(hash); err != nil {
+		return 0, stand{}, fmt.Errorf("%w: table %s: hash: %w", events.ErrDamaged, s.t(state), err)
+	}
+	return version, now, nil
+}
+
+// writeState writes where the set stands.
+func (s *set) writeState(ctx context.Context, q querier, now stand) error {
+	_, err := q.ExecContext(ctx, s.sql("UPDATE "+s.t(state)+" SET position = $1, hash = $2, generation = $3, build = $4 WHERE one = 1"),
+		int64(now.position), hashText(now.hash), now.generation, now.build)
+	return err
+}
+
+// suspects reads the streams of the organizations that are closed. The comparison, rather
+// than IS NOT NULL, has SQLite use the index.
+func (s *set) suspects(ctx context.Context, q querier) ([]events.StreamID, error) {
+	rows, err := q.QueryContext(ctx, "SELECT organization FROM "+s.t(organizations)+" WHERE closed > ''")
+	if err != nil {
+		return nil, err
+	}
+	var streams []events.StreamID
+	err = scanAll(rows, func(rows *sql.Rows) error {
+		var name string
+		err := rows.Scan(&name)
+		streams = append(streams, events.OrganizationStream(name))
+		return err
+	})
+	slices.Sort(streams)
+	return streams, err
+}
+
+// fold applies what is in batch after the stand, and returns how far it came. bad is what
+// is wrong with the next record.
+func (s *set) fold(ctx context.Context, q querier, now stand, batch []events.Recorded) (reached stand, bad, err error) {
 	if err := s.byKey(ctx, q); err != nil {
-		return position, nil, err
+		return now, nil, err
+	}
+	batch = after(batch, now.position)
+	if len(batch) == 0 {
+		return now, nil, nil
 	}
 	f := newFold(s)
 	if err := f.load(ctx, q, batch); err != nil {
-		return position, nil, err
+		return now, nil, err
 	}
-	reached, bad = f.records(position, batch)
-	if reached == position {
-		return position, bad, nil
+	n, bad := f.records(batch)
+	if n == 0 {
+		return now, bad, nil
 	}
 	if err := f.write(ctx, q); err != nil {
-		return position, nil, err
+		return now, nil, err
 	}
-	_, err = q.ExecContext(ctx, s.sql("UPDATE "+s.t(state)+" SET position = $1 WHERE one = 1"), int64(reached))
-	return reached, bad, err
+	now.position, now.hash = batch[n-1].Position, batch[n-1].Hash()
+	return now, bad, s.writeState(ctx, q, now)
 }
 
 // byKey has PostgreSQL find rows by their keys until the end of the transaction. Left alone it
