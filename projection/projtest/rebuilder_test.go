@@ -44,13 +44,16 @@ func (b *book) Position() events.Position {
 	return b.position
 }
 
-func (b *book) Last() (events.Position, events.Hash) {
+func (b *book) Last() []events.Mark {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.has("Last has no hash") {
-		return b.position, events.Hash{}
+	switch {
+	case b.position == 0 && b.hash == (events.Hash{}):
+		return nil
+	case b.has("Last has no hash"):
+		return []events.Mark{{Position: b.position}}
 	}
-	return b.position, b.hash
+	return []events.Mark{{Position: b.position, Hash: b.hash}}
 }
 
 func (b *book) Suspects() (streams []events.StreamID) {

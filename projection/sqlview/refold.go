@@ -10,9 +10,12 @@ import (
 )
 
 // Last implements [projection.Rebuilder]. It is what this process knows, like Position.
-func (v *View) Last() (events.Position, events.Hash) {
+func (v *View) Last() []events.Mark {
 	known := v.live.last()
-	return known.position, known.hash
+	if known.position == 0 {
+		return nil
+	}
+	return []events.Mark{{Position: known.position, Hash: known.hash}}
 }
 
 // Suspects implements [projection.Rebuilder]. It returns the organizations that were closed
