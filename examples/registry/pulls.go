@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -9,7 +8,6 @@ import (
 	"time"
 
 	"github.com/oatmill/oatmill/examples/internal/site"
-	"github.com/oatmill/oatmill/oat"
 	"github.com/oatmill/oatmill/oat/registryauth"
 	"github.com/oatmill/oatmill/quota"
 )
@@ -17,10 +15,9 @@ import (
 // pulls limits how often an organization's tokens may pull, as its plan says. A pull
 // is a GET of a manifest; a HEAD is free, and tells how many are left.
 type pulls struct {
-	plans      quota.Plans
-	visibility func(context.Context, string) (oat.Visibility, error)
-	now        func() time.Time
-	meter      quota.Meter
+	plans quota.Plans
+	now   func() time.Time
+	meter quota.Meter
 }
 
 // plansWith is Docker's plans, with a limit of pulls on those that have tokens.
@@ -66,21 +63,16 @@ func (p *pulls) limit(next http.Handler) http.Handler {
 	})
 }
 
-var manifestPath = regexp.MustCompile(`^/v2/(.+)/manifests/[^/]+$`)
+var manifestPath = regexp.MustCompile(`^/v2/.+/manifests/[^/]+$`)
 
-// puller is whose limit a request falls under. The zero rate is for everything that
-// is no pull, or that the registry will refuse.
+// puller returns whose limit a request falls under. The zero rate is for everything that is no pull.
+// The guard has refused what the token may not pull.
 func (p *pulls) puller(r *http.Request) (organization string, rate quota.Rate) {
-	manifest := manifestPath.FindStringSubmatch(r.URL.Path)
-	if manifest == nil || r.Method != http.MethodGet && r.Method != http.MethodHead {
+	if !manifestPath.MatchString(r.URL.Path) || r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return "", quota.Rate{}
 	}
 	grant, ok := registryauth.GrantFrom(r.Context())
 	if !ok {
-		return "", quota.Rate{}
-	}
-	visibility, _ := p.visibility(r.Context(), manifest[1])
-	if !grant.Allows(oat.Pull, manifest[1], visibility) {
 		return "", quota.Rate{}
 	}
 	return grant.Organization(), p.plans[grant.Plan()].Pulls

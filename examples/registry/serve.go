@@ -153,11 +153,10 @@ func (s *server) handler(data site.Folder, plans quota.Plans, options serveOptio
 	if err != nil {
 		return nil, err
 	}
-	visibility := site.Public(options.publicRepos)
 	realm := s.url + "/token"
 	auth, err := registryauth.New(registryauth.Config{
 		Verifier: s.verifier, Keys: keys, Issuer: site.ServiceName, Services: []string{site.ServiceName},
-		Realm: realm, Visibility: visibility, ClientAddress: proxies.ClientAddress, Logger: s.logger,
+		Realm: realm, Visibility: site.Public(options.publicRepos), ClientAddress: proxies.ClientAddress, Logger: s.logger,
 	})
 	if err != nil {
 		return nil, err
@@ -168,7 +167,7 @@ func (s *server) handler(data site.Folder, plans quota.Plans, options serveOptio
 	if s.images, err = site.NewImages(data, realm, options.verbose); err != nil {
 		return nil, err
 	}
-	pulls := &pulls{plans: plans, visibility: visibility, now: time.Now}
+	pulls := &pulls{plans: plans, now: time.Now}
 	mux := http.NewServeMux()
 	mux.Handle("/token", auth)
 	mux.Handle("/jwks.json", auth.JWKS())

@@ -122,17 +122,23 @@ func TestCrane(t *testing.T) {
 		t.Errorf("the tags are %v (%v)", tags, err)
 	}
 
-	for what, err := range map[string]error{
-		"delete with read and write": crane.Delete(api+"@"+digest, as(secret)),
-		"push with read":             crane.Push(image, api+":v3", as(reader)),
-		"push to another repository": crane.Push(image, web+":v3", as(reader)),
-		"push to another's":          crane.Push(image, s.addr+"/globex/api:v1", as(secret)),
-		"pull without logging in":    second(crane.Pull(api + ":v1")),
-		"pull with a made-up secret": second(crane.Pull(api+":v1", as("oat_made-up"))),
-		"list all repositories":      second(crane.Catalog(s.addr, as(secret))),
+	for what, refused := range map[string]struct {
+		err  error
+		with string
+	}{
+		"delete with read and write": {crane.Delete(api+"@"+digest, as(secret)), "UNSUPPORTED: nothing can be deleted from this registry"},
+		"push with read":             {crane.Push(image, api+":v3", as(reader)), "DENIED: this token may pull acme/api, not push"},
+		"push to another repository": {crane.Push(image, web+":v3", as(reader)), "403"}, // to a HEAD, which has no words
+		"push to another's":          {crane.Push(image, s.addr+"/globex/api:v1", as(secret)), "403"},
+		"pull another repository":    {second(crane.Pull(web+":v2", as(reader))), "DENIED: this token may not pull acme/web"},
+		"pull what there is not":     {second(crane.Pull(s.addr+"/acme/none:v2", as(reader))), "DENIED: this token may not pull acme/none"},
+		"pull another's":             {second(crane.Pull(s.addr+"/globex/api:v1", as(secret))), "DENIED: this token may not pull globex/api"},
+		"pull without logging in":    {second(crane.Pull(api + ":v1")), "UNAUTHORIZED"},
+		"pull with a made-up secret": {second(crane.Pull(api+":v1", as("oat_made-up"))), "UNAUTHORIZED"},
+		"list all repositories":      {second(crane.Catalog(s.addr, as(secret))), "DENIED: access tokens do not list the repositories of a registry"},
 	} {
-		if err == nil || !strings.Contains(err.Error(), "401") && !strings.Contains(err.Error(), "UNAUTHORIZED") {
-			t.Errorf("%s: %v, want it refused", what, err)
+		if refused.err == nil || !strings.Contains(refused.err.Error(), refused.with) {
+			t.Errorf("%s: %v, want %q", what, refused.err, refused.with)
 		}
 	}
 	if _, err := crane.Digest(api+":v1", as(secret)); err != nil {
@@ -175,8 +181,9 @@ func TestPublicRepositories(t *testing.T) {
 }
 
 // TestPullLimit: manifests that are fetched count, all tokens of the organization
-// together; asking with HEAD is free, and what is refused does not count. Without the
-// question grant.Allows in puller it fails.
+// together; asking with HEAD is free, and what is refused does not count.
+//
+// Fails if the limit stands before the guard.
 func TestPullLimit(t *testing.T) {
 	c := registered(t)
 	pusher := c.generate(t, "acme", "pusher", "--all", "read-write").secret
@@ -195,7 +202,7 @@ func TestPullLimit(t *testing.T) {
 	}{
 		{both, http.MethodHead, api, http.StatusOK, "3;w=21600"},
 		{both, http.MethodGet, api, http.StatusOK, "2;w=21600"},
-		{only, http.MethodGet, web, http.StatusUnauthorized, ""},
+		{only, http.MethodGet, web, http.StatusForbidden, ""},
 		{only, http.MethodGet, api, http.StatusOK, "1;w=21600"},
 		{only, http.MethodGet, "/v2/acme/api/tags/list", http.StatusOK, ""},
 		{both, http.MethodGet, web, http.StatusOK, "0;w=21600"},
