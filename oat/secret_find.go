@@ -54,7 +54,7 @@ func maskBeginning(s string, cut bool) string {
 			return true
 		}
 		left++
-		return left < encodedLength && r < utf8.RuneSelf && isBase64(byte(r))
+		return left < encodedLength+4 && r < utf8.RuneSelf && isBase64(byte(r))
 	})
 }
 
