@@ -71,17 +71,18 @@ func floorPlan() map[string]room {
 			ours: []string{"events"}, outside: []string{ulid, watermill}, tests: []string{"events/memlog"}, helpers: []string{rapid, cmp},
 		},
 		"events/durable/sqlitelog": {
-			ours: []string{"events", "events/durable/internal/tail"}, outside: []string{ulid, sqlite, libc}, tests: []string{"events/logtest", "events/durable/internal/linear", "events/durable/internal/testkit"}, helpers: []string{goleak, rapid, cmp, "golang.org/x/sys"},
+			ours: []string{"events", "events/durable/internal/tail", "events/durable/internal/wholelog"}, outside: []string{ulid, sqlite, libc}, tests: []string{"events/logtest", "events/durable/internal/linear", "events/durable/internal/testkit"}, helpers: []string{goleak, rapid, cmp, "golang.org/x/sys"},
 		},
 		"events/durable/pglog": {
-			ours: []string{"events", "events/durable/internal/tail"}, outside: []string{ulid, pgx}, tests: []string{"events/logtest", "events/durable/internal/linear", "events/durable/internal/testkit", "events/durable/pgserver"}, helpers: []string{goleak, rapid, cmp},
+			ours: []string{"events", "events/durable/internal/tail", "events/durable/internal/wholelog"}, outside: []string{ulid, pgx}, tests: []string{"events/logtest", "events/durable/internal/linear", "events/durable/internal/testkit", "events/durable/pgserver"}, helpers: []string{goleak, rapid, cmp},
 		},
 		"events/durable/pgserver": {},
 		"events/durable/natslog": {
 			ours: []string{"events", "events/durable/internal/tail"}, outside: []string{ulid, nats}, tests: []string{"events/logtest", "events/durable/internal/linear", "events/durable/internal/testkit", "events/durable/natscluster"}, helpers: []string{goleak, rapid, cmp},
 		},
-		"events/durable/natscluster":   {outside: []string{server, nats}},
-		"events/durable/internal/tail": {ours: []string{"events"}},
+		"events/durable/natscluster":       {outside: []string{server, nats}},
+		"events/durable/internal/tail":     {ours: []string{"events"}},
+		"events/durable/internal/wholelog": {ours: []string{"events"}},
 		"events/durable/internal/linear": {
 			ours: []string{"events"}, outside: []string{ulid, porcupine}, testing: true,
 		},
