@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/durable/internal/wholelog"
 )
 
 // executor is a pool or a transaction.
@@ -21,7 +22,8 @@ type executor interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// Head is [events.Heads.Head].
+// Head implements [events.Heads.Head]. When the hash that is stored with the last record is
+// none, Head returns the zero Hash, which no record has.
 func (l *Log) Head(ctx context.Context, stream events.StreamID) (events.Head, error) {
 	return l.headIn(ctx, l.pool, stream)
 }
@@ -31,13 +33,14 @@ func (l *Log) headIn(ctx context.Context, q executor, stream events.StreamID) (h
 		return events.Head{}, err
 	}
 	err = l.ask(ctx, q, func(ctx context.Context) error {
+		var version *int64
 		var hash []byte
-		err := q.QueryRow(ctx, l.sql.head, string(stream)).Scan((*int64)(&head.Version), &hash)
-		switch {
-		case errors.Is(err, pgx.ErrNoRows):
-			return nil
-		case err == nil && copy(head.Hash[:], hash) != len(head.Hash):
-			return l.damaged("the head of %s cannot be read", stream)
+		err := q.QueryRow(ctx, l.sql.head, string(stream)).Scan(&version, &hash)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return l.noCounter()
+		}
+		if err == nil && version != nil {
+			head = events.Head{Version: events.Version(*version), Hash: toHash(hash)}
 		}
 		return err
 	})
@@ -52,12 +55,22 @@ func (l *Log) End(ctx context.Context) (events.Position, error) { return l.endIn
 
 func (l *Log) endIn(ctx context.Context, q executor) (end events.Position, err error) {
 	err = l.ask(ctx, q, func(ctx context.Context) error {
-		return q.QueryRow(ctx, l.sql.end).Scan((*int64)(&end))
+		end, err = l.counter(ctx, q)
+		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("end of log: %w", err)
 	}
 	return end, nil
+}
+
+// counter returns the position of the last record.
+func (l *Log) counter(ctx context.Context, q executor) (p events.Position, err error) {
+	err = q.QueryRow(ctx, l.sql.counter).Scan((*int64)(&p))
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = l.noCounter()
+	}
+	return p, err
 }
 
 // SaveSnapshot is [events.Snapshots.SaveSnapshot].
@@ -179,10 +192,14 @@ func fromText(text string) string {
 	return string(name)
 }
 
-// Check counts and tells whether the log's parts agree: positions run without a gap up to the
-// counter, and versions do in every stream. It says nothing about what records contain;
-// [events.VerifyChain] does. What does not fit is [events.ErrDamaged]. A check takes about as
-// long as reading the log's indexes.
+// Check reads the whole log and compares positions with the counter, and each record with
+// the hash that is stored with it and with the record before it in its stream. What does
+// not fit is [events.ErrDamaged]; the message has a line for each problem, with position,
+// stream and version.
+//
+// A stream whose records and hashes were all written again is not found; for that,
+// [events.VerifyChain] takes heads that were noted elsewhere. A check takes about as long as
+// reading the log, and sees it as it was when the check began.
 func (l *Log) Check(ctx context.Context) error {
 	if err := l.use(ctx, l.check); err != nil {
 		return fmt.Errorf("check log: %w", err)
@@ -192,22 +209,25 @@ func (l *Log) Check(ctx context.Context) error {
 
 func (l *Log) check(ctx context.Context) error {
 	return pgx.BeginTxFunc(ctx, l.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		var counter, records, last int64
-		if err := tx.QueryRow(ctx, l.sql.check).Scan(&counter, &records, &last); err != nil {
+		counter, err := l.counter(ctx, tx)
+		if err != nil {
 			return err
 		}
-		if records != counter || last != counter {
-			return l.damaged("the counter is at %d, the last record at %d, and there are %d records", counter, last, records)
+		rows, err := tx.Query(ctx, l.sql.whole)
+		if err != nil {
+			return err
 		}
-		var stream string
-		var n, lowest, highest int64
-		err := tx.QueryRow(ctx, l.sql.each).Scan(&stream, &n, &lowest, &highest)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return nil
+		whole := wholelog.New(counter)
+		if err := l.scan(rows, func(r events.Recorded, stored events.Hash) bool {
+			whole.Row(&r, stored)
+			return true
+		}); err != nil {
+			return err
 		}
-		if err == nil {
-			err = l.damaged("%s has %d records, of the versions %d to %d", stream, n, lowest, highest)
+		var problems []error
+		for _, problem := range whole.Problems() {
+			problems = append(problems, l.damaged("%s", problem))
 		}
-		return err
+		return errors.Join(problems...)
 	})
 }

@@ -3,6 +3,7 @@ package pglog
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -38,29 +39,55 @@ type view struct {
 	end   ending
 	heads map[events.StreamID]events.Head
 	taken map[ulid.ULID]events.Recorded
+	// strays are rows that are not part of the log and in the way of the group. The library
+	// writes no such rows.
+	strays []stray
 }
 
+type stray struct {
+	position events.Position
+	stream   events.StreamID
+	version  events.Version
+	id       ulid.ULID
+}
+
+// look says how a view is taken.
+type look int
+
+const (
+	unlocked     look = iota
+	locked            // under the counter's lock
+	lockedStrays      // and with the rows that are in the way
+)
+
 // view asks for the heads of the streams of all additions, and for the IDs of those that
-// want it. With lock it takes the counter's lock before, which all who append have to wait
+// want it. With the lock it takes the counter's lock before, which all who append have to wait
 // for; what it says then stays right until the transaction ends. Without, the heads are
 // those of one moment and IDs are looked for a little later, so that an ID which is not
 // found was not there at that moment either.
-func (l *Log) view(ctx context.Context, q batcher, asked []*addition, lock bool) (*view, error) {
+func (l *Log) view(ctx context.Context, q batcher, asked []*addition, how look) (*view, error) {
 	names, ids := questions(asked)
 	v := &view{heads: make(map[events.StreamID]events.Head, len(names)), taken: make(map[ulid.ULID]events.Recorded)}
 	for _, name := range names {
 		v.heads[events.StreamID(name)] = events.Head{}
 	}
 	b := new(pgx.Batch)
-	if lock {
+	if how != unlocked {
 		b.Queue(l.sql.lock)
 	}
 	b.Queue(l.sql.heads, names)
 	if len(ids) > 0 {
 		b.Queue(l.sql.byID, pgtype.FlatArray[pgtype.UUID](ids))
 	}
+	if how == lockedStrays {
+		records := 0
+		for _, a := range asked {
+			records += len(a.batch)
+		}
+		b.Queue(l.sql.strays, records, names, pgtype.FlatArray[pgtype.UUID](ids))
+	}
 	results := q.SendBatch(ctx, b)
-	err := l.readView(results, v, lock, len(ids) > 0)
+	err := l.readView(results, v, how, len(ids) > 0)
 	return v, errors.Join(err, results.Close())
 }
 
@@ -78,26 +105,54 @@ func questions(asked []*addition) (names []string, ids []pgtype.UUID) {
 	return names, ids
 }
 
-func (l *Log) readView(results pgx.BatchResults, v *view, lock, ids bool) error {
-	if lock {
+func (l *Log) readView(results pgx.BatchResults, v *view, how look, ids bool) error {
+	if how != unlocked {
 		if _, err := results.Exec(); err != nil {
 			return err
 		}
 	}
 	rows, err := results.Query()
+	if err == nil {
+		err = l.readHeads(rows, v)
+	}
+	if err == nil && ids {
+		err = l.readTaken(results, v)
+	}
+	if err == nil && how == lockedStrays {
+		err = readStrays(results, v)
+	}
+	return err
+}
+
+func (l *Log) readTaken(results pgx.BatchResults, v *view) error {
+	rows, err := results.Query()
 	if err != nil {
 		return err
 	}
-	if err := l.readHeads(rows, v); err != nil || !ids {
-		return err
-	}
-	if rows, err = results.Query(); err != nil {
-		return err
-	}
-	return l.scan(rows, func(r events.Recorded) bool {
+	var unreadable error
+	err = l.scan(rows, func(r events.Recorded, stored events.Hash) bool {
+		if stored == (events.Hash{}) {
+			unreadable = l.damaged("the record at position %d, version %d of %s, cannot be read", r.Position, r.Version, r.Stream)
+		}
 		v.taken[r.ID] = r
-		return true
+		return unreadable == nil
 	})
+	return errors.Join(err, unreadable)
+}
+
+func readStrays(results pgx.BatchResults, v *view) error {
+	rows, err := results.Query()
+	if err != nil {
+		return err
+	}
+	var s stray
+	var id pgtype.UUID
+	_, err = pgx.ForEachRow(rows, []any{(*int64)(&s.position), (*string)(&s.stream), (*int64)(&s.version), &id}, func() error {
+		s.id = id.Bytes
+		v.strays = append(v.strays, s)
+		return nil
+	})
+	return err
 }
 
 // readHeads reads a row for every head. They all have the end of the log, and where there
@@ -118,14 +173,10 @@ func (l *Log) readHeads(rows pgx.Rows, v *view) error {
 		if name == nil {
 			continue
 		}
-		head := events.Head{Version: events.Version(*version)}
-		if copy(head.Hash[:], hash) != len(head.Hash) {
-			return l.damaged("the head of %s cannot be read", *name)
-		}
-		v.heads[events.StreamID(*name)] = head
+		v.heads[events.StreamID(*name)] = events.Head{Version: events.Version(*version), Hash: toHash(hash)}
 	}
 	if rows.Err() == nil && v.end.position < 0 {
-		return l.damaged("the counter is missing")
+		return l.noCounter()
 	}
 	return rows.Err()
 }
@@ -145,24 +196,31 @@ type plan struct {
 // An addition that does not fit, or whose IDs stand in the plan, is answered only when the
 // database was asked about it and the plan changes nothing about the answer. Otherwise
 // it is left for the next round, with a look.
-func decide(end ending, heads map[events.StreamID]events.Head, taken map[ulid.ULID]events.Recorded, group []*addition) *plan {
-	p := &plan{end: end, heads: make(map[events.StreamID]events.Head)}
+func (l *Log) decide(v *view, group []*addition) *plan {
+	p := &plan{end: v.end, heads: make(map[events.StreamID]events.Head)}
 	planned := make(map[ulid.ULID]struct{}, len(group))
 	for _, a := range group {
-		records, err := a.earlier(taken)
+		records, err := a.earlier(v.taken)
 		if records != nil || err != nil {
 			a.answer(records, err)
 			continue
 		}
 		head, grows := p.heads[a.stream]
 		if !grows {
-			head = heads[a.stream]
+			head = v.heads[a.stream]
 		}
 		switch {
+		case unreadable(head):
+			a.answer(nil, l.damaged("the hash of version %d of %s cannot be read", head.Version, a.stream))
 		case a.meets(planned):
 			p.leave(a)
 		case a.fits(head):
-			p.add(a, head, planned)
+			if s := v.inTheWay(a, head, p.next()); s != nil {
+				a.answer(nil, l.damaged("the row at position %d, version %d of %s, is not part of the log, which ends at position %d: "+
+					"something else than this library wrote it", s.position, s.version, s.stream, v.end.position))
+			} else {
+				p.add(a, head, planned)
+			}
 		case a.look && !grows:
 			a.answer(nil, a.conflict(head))
 		default:
@@ -186,10 +244,32 @@ func (p *plan) leave(a *addition) {
 	p.left = append(p.left, a)
 }
 
+// unreadable reports whether the hash that is stored with a stream's last record is none, so
+// that nothing can be appended to the stream.
+func unreadable(h events.Head) bool { return h.Version > 0 && h.Hash == (events.Hash{}) }
+
+// inTheWay returns a row that is not part of the log and has a version, a position or an ID
+// that the addition would have, nil when there is none. next is the addition's first position.
+func (v *view) inTheWay(a *addition, head events.Head, next events.Position) *stray {
+	n := len(a.batch)
+	for i := range v.strays {
+		s := &v.strays[i]
+		if s.stream == a.stream && s.version > head.Version && s.version <= head.Version+events.Version(n) ||
+			s.position >= next && s.position < next+events.Position(n) ||
+			slices.ContainsFunc(a.batch, func(e events.Envelope) bool { return e.ID == s.id }) {
+			return s
+		}
+	}
+	return nil
+}
+
+// next is the position of the next record that is added.
+func (p *plan) next() events.Position { return p.end.position + events.Position(len(p.records)) + 1 }
+
 func (p *plan) add(a *addition, head events.Head, planned map[ulid.ULID]struct{}) {
 	records, head := events.Seal(a.stream, head, a.batch)
 	for i := range records {
-		records[i].Position = p.end.position + events.Position(len(p.records)+i+1)
+		records[i].Position = p.next() + events.Position(i)
 		planned[records[i].ID] = struct{}{}
 	}
 	for i := range records[1:] {
@@ -220,11 +300,12 @@ func (l *Log) insert(ctx context.Context, q batcher, p *plan) (added bool, err e
 // refuses.
 func (l *Log) appendTo(ctx context.Context, tx pgx.Tx, a *addition) ([]events.Recorded, error) {
 	a.look, a.done = true, make(chan outcome, 1)
-	v, err := l.view(ctx, tx, []*addition{a}, true)
+	// Strays are looked for in any case: an error of the insert would end the transaction.
+	v, err := l.view(ctx, tx, []*addition{a}, lockedStrays)
 	if err != nil {
 		return nil, err
 	}
-	p := decide(v.end, v.heads, v.taken, []*addition{a})
+	p := l.decide(v, []*addition{a})
 	if len(p.members) == 0 {
 		out := <-a.done
 		return out.records, out.err

@@ -66,6 +66,11 @@ func (l *Log) explain(err error) error {
 		return err
 	case codeNoTable, codeNoSchema, codeNoColumn:
 		return fmt.Errorf("%w: %s lacks a part of the log: %w", events.ErrDamaged, where, err)
+	case codeUnique:
+		var failure *pgconn.PgError
+		if errors.As(err, &failure) && failure.TableName == "records" {
+			return fmt.Errorf("%w: %s: a row that is not part of the log is in the way: %s: %w", events.ErrDamaged, where, failure.Detail, err)
+		}
 	case codeDenied:
 		return fmt.Errorf("%w: %s: %w", events.ErrDenied, where, err)
 	case codeFull:
@@ -149,3 +154,5 @@ func collided(err error) bool {
 func (l *Log) damaged(format string, args ...any) error {
 	return fmt.Errorf("%w: schema %q: %s", events.ErrDamaged, l.cfg.Schema, fmt.Sprintf(format, args...))
 }
+
+func (l *Log) noCounter() error { return l.damaged("the counter is missing") }

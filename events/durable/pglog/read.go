@@ -34,16 +34,15 @@ type page struct {
 // fetcher brings the page after the last one it brought.
 type fetcher func(ctx context.Context, q batcher) page
 
-// ReadAll is [events.Log.ReadAll]. Positions are consecutive in this log. Where one is
-// missing, the sequence ends with [events.ErrDamaged]: a reader of the whole log has
-// no other way to notice that a record was taken out.
+// ReadAll implements [events.Log.ReadAll]. Positions are consecutive in this log and end at
+// its counter. Where some are missing, the sequence ends with a [*events.MissingError].
 func (l *Log) ReadAll(ctx context.Context, after events.Position) iter.Seq2[events.Recorded, error] {
 	return l.pages(ctx, "read log", func() fetcher { return l.allAfter(after) })
 }
 
-// ReadStream is [events.Log.ReadStream]. A record that is missing is left out: the
-// versions of the others tell, and [events.VerifyChain] does. What is no stream's ID is
-// [events.ErrInvalid].
+// ReadStream implements [events.Log.ReadStream]. A record that is missing is left out:
+// [events.Head.Advance] finds that the next one does not follow. A name that is no stream's
+// ID is [events.ErrInvalid].
 func (l *Log) ReadStream(ctx context.Context, stream events.StreamID, after events.Version) iter.Seq2[events.Recorded, error] {
 	return l.pages(ctx, "read "+string(stream), func() fetcher { return l.streamAfter(stream, after) })
 }
@@ -118,12 +117,10 @@ func (a *ahead) end() {
 }
 
 func (l *Log) fetch(ctx context.Context, q batcher, fetch fetcher) (p page) {
-	if err := l.ask(ctx, q, func(ctx context.Context) error {
+	p.err = l.ask(ctx, q, func(ctx context.Context) error {
 		p = fetch(ctx, q)
 		return p.err
-	}); err != nil {
-		return page{err: err}
-	}
+	})
 	return p
 }
 
@@ -131,14 +128,23 @@ func (l *Log) fetch(ctx context.Context, q batcher, fetch fetcher) (p page) {
 func (l *Log) allAfter(after events.Position) fetcher {
 	after, size := max(after, 0), pageSize(firstPage)
 	return func(ctx context.Context, q batcher) page {
-		p := l.page(ctx, q, &size, l.sql.allAfter, int64(after))
+		p, end := l.page(ctx, q, &size, l.sql.allAfter, int64(after))
 		for i := range p.records {
-			if after++; p.records[i].Position != after {
-				return page{records: p.records[:i], err: l.damaged("the record at position %d is missing", after)}
+			at := p.records[i].Position
+			if at != after+1 {
+				return page{records: p.records[:i], err: l.missing(after+1, at-1)}
 			}
+			after = at
+		}
+		if p.err == nil && !p.more && after < end {
+			p.err = l.missing(after+1, end)
 		}
 		return p
 	}
+}
+
+func (l *Log) missing(first, last events.Position) error {
+	return fmt.Errorf("schema %q: %w", l.cfg.Schema, &events.MissingError{First: first, Last: last})
 }
 
 // streamAfter fetches a stream behind a version.
@@ -148,7 +154,7 @@ func (l *Log) streamAfter(stream events.StreamID, after events.Version) fetcher 
 		if _, err := events.ParseStreamID(string(stream)); err != nil {
 			return page{err: err}
 		}
-		p := l.page(ctx, q, &size, l.sql.streamAfter, string(stream), int64(after))
+		p, _ := l.page(ctx, q, &size, l.sql.streamAfter, string(stream), int64(after))
 		if n := len(p.records); n > 0 {
 			after = p.records[n-1].Version
 		}
@@ -159,20 +165,23 @@ func (l *Log) streamAfter(stream events.StreamID, after events.Version) fetcher 
 // pageSize is how many records the server is asked for, a power of two.
 type pageSize int
 
-// page fetches one page. The limit stands in the statement itself, so that the server
-// plans for it; there are few different ones.
-func (l *Log) page(ctx context.Context, q batcher, size *pageSize, sql string, args ...any) page {
+// page fetches one page, and returns the counter with it. The limit stands in the statement
+// itself, so that the server plans for it; there are few different ones.
+func (l *Log) page(ctx context.Context, q batcher, size *pageSize, sql string, args ...any) (page, events.Position) {
 	limit := int(*size)
-	rows, err := q.Query(ctx, sql+strconv.Itoa(limit), args...)
+	rows, err := q.Query(ctx, sql+strconv.Itoa(limit)+pageEnd, args...)
 	if err != nil {
-		return page{err: err}
+		return page{err: err}, -1
 	}
 	p, bytes := page{records: make([]events.Recorded, 0, limit)}, 0
-	err = l.scan(rows, func(r events.Recorded) bool {
+	end, err := l.scanPage(rows, func(r events.Recorded, _ events.Hash) bool {
 		p.records = append(p.records, r)
 		bytes += len(r.Data)
 		return bytes < pageBytes
 	})
+	if err == nil && end < 0 {
+		err = l.noCounter()
+	}
 	n := len(p.records)
 	p.err, p.more = err, n == limit || bytes >= pageBytes
 	switch {
@@ -183,7 +192,7 @@ func (l *Log) page(ctx context.Context, q batcher, size *pageSize, sql string, a
 	case n == limit && bytes < pageBytes/2:
 		*size = min(2**size, maxPage)
 	}
-	return p
+	return p, end
 }
 
 // txPages yields page after page from a transaction, without reading ahead: the caller

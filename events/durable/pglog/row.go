@@ -3,6 +3,7 @@ package pglog
 import (
 	"bytes"
 	"encoding/binary"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -12,8 +13,11 @@ import (
 	"github.com/oatmill/oatmill/events"
 )
 
-// recordFields are the columns that scan reads, in order.
-const recordFields = "position, stream, version, id, type, time, actor, correlation, causation, reason, previous, data"
+// recordFields are the columns of records AS r that scan reads, in order.
+const recordFields = "r.position, r.stream, r.version, r.id, r.type, r.time, r.actor, r.correlation, r.causation, r.reason, r.previous, r.hash, r.data"
+
+// columns is how many there are. A statement that also yields the counter has it behind them.
+const columns = 13
 
 // arguments are those of statements.insert: the counter's place, the number of records,
 // a list for each column, because a list costs the server less than as many parameters,
@@ -50,19 +54,50 @@ func trimmed[T comparable](list []T) []T {
 	return list
 }
 
-// scan reads rows of recordFields to their end, or until each has enough.
-func (l *Log) scan(rows pgx.Rows, each func(events.Recorded) (more bool)) error {
+// scan reads rows of recordFields to their end, or until each has enough. each also
+// receives the hash that is stored with the record; see decode.
+func (l *Log) scan(rows pgx.Rows, each func(r events.Recorded, stored events.Hash) (more bool)) error {
+	_, err := l.scanPage(rows, each)
+	return err
+}
+
+// scanPage is scan for a statement that also yields the counter, which it returns, and a
+// row without a record when there is none. Without any row it returns -1.
+func (l *Log) scanPage(rows pgx.Rows, each func(r events.Recorded, stored events.Hash) (more bool)) (counter events.Position, err error) {
 	defer rows.Close()
 	d := decoder{texts: make(map[string]string)}
+	counter = -1
 	for more := true; more && rows.Next(); {
-		r, ok := d.decode(rows)
-		if !ok {
-			return l.damaged("the record at position %d cannot be read", r.Position)
+		raw := rows.RawValues()
+		if len(raw) > columns && counter < 0 {
+			if counter, err = l.counterOf(raw[columns], rows.FieldDescriptions()[columns].Format); err != nil {
+				return -1, err
+			}
 		}
-		more = each(r)
+		if raw[0] == nil {
+			continue
+		}
+		r, stored, ok := d.decode(rows)
+		if !ok {
+			return counter, l.damaged("the record at position %d, version %d of %s, cannot be read", r.Position, r.Version, r.Stream)
+		}
+		r.SetStored(stored)
+		more = each(r, stored)
 	}
 	rows.Close()
-	return rows.Err()
+	return counter, rows.Err()
+}
+
+// counterOf reads the counter in whatever form it came.
+func (l *Log) counterOf(raw []byte, format int16) (events.Position, error) {
+	if format == pgx.BinaryFormatCode && len(raw) == 8 {
+		return events.Position(binary.BigEndian.Uint64(raw)), nil
+	}
+	n, err := strconv.ParseInt(string(raw), 10, 64)
+	if err != nil {
+		return -1, l.damaged("the counter cannot be read: %v", err)
+	}
+	return events.Position(n), nil
 }
 
 // decoder makes records of rows. It reads the bytes as they came, which is twice as fast as
@@ -76,7 +111,10 @@ type decoder struct {
 // maxTexts bounds how many texts one page remembers.
 const maxTexts = 1 << 12
 
-func (d *decoder) decode(rows pgx.Rows) (r events.Recorded, ok bool) {
+// decode returns the record in a row, and the hash that is stored with it. When one of the
+// two hashes in the row is none, the stored hash is zero, which no record has: whoever folds
+// the stream refuses the record, and readers of other streams go on.
+func (d *decoder) decode(rows pgx.Rows) (r events.Recorded, stored events.Hash, ok bool) {
 	if !d.asked {
 		d.asked, d.binary = true, isBinary(rows.FieldDescriptions())
 	}
@@ -84,9 +122,9 @@ func (d *decoder) decode(rows pgx.Rows) (r events.Recorded, ok bool) {
 		return decodeAny(rows)
 	}
 	raw := rows.RawValues()
-	for i, size := range [...]int{0: 8, 2: 8, 3: 16, 5: 8, 10: len(events.Hash{})} {
+	for i, size := range [...]int{0: 8, 2: 8, 3: 16, 5: 8} {
 		if size > 0 && len(raw[i]) != size {
-			return r, false
+			return r, stored, false
 		}
 	}
 	r.Position = events.Position(binary.BigEndian.Uint64(raw[0]))
@@ -99,9 +137,27 @@ func (d *decoder) decode(rows pgx.Rows) (r events.Recorded, ok bool) {
 	if len(raw[8]) == len(r.Causation) {
 		r.Causation = [16]byte(raw[8])
 	}
-	copy(r.Previous[:], raw[10])
-	r.Data = bytes.Clone(raw[11])
-	return r, true
+	stored = link(&r, raw[10], raw[11])
+	r.Data = bytes.Clone(raw[12])
+	return r, stored, true
+}
+
+// link sets the hash of the record before r and returns that of r, zero when one of them
+// has another length.
+func link(r *events.Recorded, previous, hash []byte) events.Hash {
+	r.Previous = toHash(previous)
+	if len(previous) != len(r.Previous) {
+		return events.Hash{}
+	}
+	return toHash(hash)
+}
+
+// toHash returns the hash in a column, zero when the value is none.
+func toHash(value []byte) (h events.Hash) {
+	if len(value) == len(h) {
+		copy(h[:], value)
+	}
+	return h
 }
 
 // epoch is the beginning of 2000, from which PostgreSQL counts, in microseconds since 1970.
@@ -121,7 +177,7 @@ func (d *decoder) text(b []byte) string {
 // isBinary tells of rows of recordFields whether numbers, IDs, times and hashes came as
 // bytes, and not as text. Texts look the same both ways.
 func isBinary(fields []pgconn.FieldDescription) bool {
-	for _, i := range []int{0, 2, 3, 5, 8, 10} {
+	for _, i := range []int{0, 2, 3, 5, 8, 10, 11} {
 		if fields[i].Format != pgx.BinaryFormatCode {
 			return false
 		}
@@ -129,12 +185,18 @@ func isBinary(fields []pgconn.FieldDescription) bool {
 	return true
 }
 
-// decodeAny reads a row in whatever form it came.
-func decodeAny(rows pgx.Rows) (r events.Recorded, ok bool) {
+// decodeAny reads a row in whatever form it came. A time that is infinite, which the log
+// does not write, is read as zero.
+func decodeAny(rows pgx.Rows) (r events.Recorded, stored events.Hash, ok bool) {
 	var id, causation pgtype.UUID
-	var previous []byte
-	err := rows.Scan((*int64)(&r.Position), (*string)(&r.Stream), (*int64)(&r.Version), &id, &r.Type, &r.Time, &r.Actor,
-		&r.Correlation, &causation, &r.Reason, &previous, &r.Data)
-	r.ID, r.Causation, r.Time = id.Bytes, causation.Bytes, r.Time.UTC()
-	return r, err == nil && copy(r.Previous[:], previous) == len(r.Previous)
+	var at pgtype.Timestamptz
+	var previous, hash []byte
+	into := []any{(*int64)(&r.Position), (*string)(&r.Stream), (*int64)(&r.Version), &id, &r.Type, &at, &r.Actor,
+		&r.Correlation, &causation, &r.Reason, &previous, &hash, &r.Data}
+	for len(into) < len(rows.FieldDescriptions()) {
+		into = append(into, nil)
+	}
+	err := rows.Scan(into...)
+	r.ID, r.Causation, r.Time = id.Bytes, causation.Bytes, at.Time.UTC()
+	return r, link(&r, previous, hash), err == nil
 }

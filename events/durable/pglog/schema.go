@@ -100,28 +100,36 @@ func within(schema, statement string) string {
 // statements are those that are sent again and again.
 type statements struct {
 	lock, heads, byID, insert      string
-	allAfter, streamAfter          string // without the number of records
-	head, end                      string
+	allAfter, streamAfter          string // without the number of records and pageEnd
+	head                           string
 	saveSnapshot, loadSnapshot     string
 	saveCheckpoint, loadCheckpoint string
 	notify, listen                 string
-	check, each                    string
+	strays, counter, whole         string
 }
 
 func newStatements(schema string) statements {
 	in := func(statement string) string { return within(schema, statement) }
 	return statements{
 		lock: in(`SELECT position FROM %s.counter FOR UPDATE`),
+		// The log is what stands at positions from 1 to the counter. Each statement reads the
+		// counter itself, so that both are of one moment.
 		heads: in(`SELECT c.position, l.hash, h.stream, h.version, h.hash FROM %s.counter AS c
-LEFT JOIN LATERAL (SELECT hash FROM %s.records WHERE position = c.position LIMIT 1) AS l ON true LEFT JOIN (
+LEFT JOIN LATERAL (SELECT hash FROM %s.records WHERE position = c.position LIMIT 1) AS l ON true LEFT JOIN LATERAL (
   SELECT r.* FROM unnest($1::text[]) AS s (name) CROSS JOIN LATERAL
-    (SELECT stream, version, hash FROM %s.records WHERE stream = s.name ORDER BY version DESC LIMIT 1) AS r) AS h ON true`),
-		byID:        in(`SELECT ` + recordFields + ` FROM %s.records WHERE id = ANY ($1::uuid[])`),
-		insert:      in(insertion),
-		allAfter:    in(`SELECT ` + recordFields + ` FROM %s.records WHERE position > $1 ORDER BY position LIMIT `),
-		streamAfter: in(`SELECT ` + recordFields + ` FROM %s.records WHERE stream = $1 AND version > $2 ORDER BY stream, version LIMIT `),
-		head:        in(`SELECT version, hash FROM %s.records WHERE stream = $1 ORDER BY version DESC LIMIT 1`),
-		end:         in(`SELECT coalesce(max(position), 0) FROM %s.records`),
+    (SELECT r.stream, r.version, r.hash FROM %s.records AS r WHERE r.stream = s.name AND ` + inLog + `
+    ORDER BY r.version DESC LIMIT 1) AS r) AS h ON true`),
+		byID:   in(`SELECT ` + recordFields + ` FROM %s.counter AS c, %s.records AS r WHERE r.id = ANY ($1::uuid[]) AND ` + inLog),
+		insert: in(insertion),
+		// There is always a row for the counter, also where there is no record. A page is joined
+		// with that one row, which leaves it in its order; allAfter and the chain of a stream
+		// would show another one.
+		allAfter: in(`SELECT ` + recordFields + `, c.position FROM %s.counter AS c LEFT JOIN LATERAL (
+  SELECT * FROM %s.records WHERE position > $1 AND position <= c.position ORDER BY position LIMIT `),
+		streamAfter: in(`SELECT ` + recordFields + `, c.position FROM %s.counter AS c LEFT JOIN LATERAL (
+  SELECT * FROM %s.records AS r WHERE r.stream = $1 AND r.version > $2 AND ` + inLog + ` ORDER BY r.stream, r.version LIMIT `),
+		head: in(`SELECT r.version, r.hash FROM %s.counter AS c LEFT JOIN LATERAL (SELECT r.version, r.hash FROM %s.records AS r
+  WHERE r.stream = $1 AND ` + inLog + ` ORDER BY r.version DESC LIMIT 1) AS r ON true`),
 		saveSnapshot: in(`INSERT INTO %s.snapshots (name, version, hash, format, data) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (name) DO UPDATE SET version = excluded.version, hash = excluded.hash, format = excluded.format, data = excluded.data`),
 		loadSnapshot: in(`SELECT version, hash, format, data FROM %s.snapshots WHERE name = $1`),
@@ -130,11 +138,22 @@ ON CONFLICT (name) DO UPDATE SET position = excluded.position WHERE excluded.pos
 		loadCheckpoint: in(`SELECT position FROM %s.checkpoints WHERE name = $1`),
 		notify:         `SELECT pg_notify($1, $2)`,
 		listen:         in(`LISTEN %s`),
-		check:          in(`SELECT (SELECT position FROM %s.counter), (SELECT count(*) FROM %s.records), (SELECT coalesce(max(position), 0) FROM %s.records)`),
-		each: in(`SELECT stream, count(*), min(version), max(version) FROM %s.records GROUP BY stream
-HAVING min(version) <> 1 OR max(version) <> count(*) LIMIT 1`),
+		// Rows that are not part of the log, and in the way of an append.
+		strays: in(`SELECT r.position, r.stream, r.version, r.id FROM %s.counter AS c, %s.records AS r
+WHERE (r.position < 1 OR r.position > c.position) AND (r.position <= c.position + $1 OR r.stream = ANY ($2::text[]) OR r.id = ANY ($3::uuid[]))
+ORDER BY r.position LIMIT 1000`),
+		counter: in(`SELECT position FROM %s.counter`),
+		whole:   in(`SELECT ` + recordFields + ` FROM %s.records AS r ORDER BY position`),
 	}
 }
+
+// inLog is the condition that the row r is part of the log, with the counter c. The planner
+// expects a comparison with <> to hold for nearly all rows, as this one does. Of BETWEEN alone
+// it expects few rows, and fetches a whole stream to sort them.
+const inLog = `CASE WHEN r.position BETWEEN 1 AND c.position THEN 1 ELSE 0 END <> 0`
+
+// pageEnd is what follows the number of records in a statement that reads a page.
+const pageEnd = `) AS r ON true`
 
 // insertion adds records and moves the counter. It does nothing when the counter is not at
 // $1, or when the record there has another hash than $15: after a failover that lost the

@@ -327,7 +327,7 @@ func listening(t *testing.T, address string, n int) {
 	conn := connect(t, address)
 	for found := -1; found != n; {
 		err := conn.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-			AND state = 'idle' AND query LIKE '%coalesce(max(position), 0)%' AND pid <> pg_backend_pid()`).Scan(&found)
+			AND state = 'idle' AND query LIKE 'SELECT position FROM %.counter' AND pid <> pg_backend_pid()`).Scan(&found)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -77,7 +77,7 @@ func (e *ear) listen(ctx context.Context) (end events.Position, told int, err er
 	asking, cancel := context.WithTimeout(ctx, e.log.cfg.Timeout)
 	defer cancel()
 	told = e.log.tail.Asking()
-	err = e.conn.QueryRow(asking, e.log.sql.end).Scan((*int64)(&end))
+	err = e.conn.QueryRow(asking, e.log.sql.counter).Scan((*int64)(&end))
 	e.asked = err == nil
 	return end, told, err
 }

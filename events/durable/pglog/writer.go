@@ -28,6 +28,7 @@ type writer struct {
 
 	known  bool // whether end and heads were right when they were last looked at
 	others bool // somebody else appends too
+	strays bool // a row that is not part of the log is in the way of the next group
 	end    ending
 	heads  map[events.StreamID]events.Head
 }
@@ -46,7 +47,7 @@ func (w *writer) commit(group []*addition) {
 	for len(group) > 0 {
 		ctx, cancel := context.WithTimeout(w.log.ctx, w.log.cfg.Timeout)
 		var err error
-		if w.others {
+		if w.others || w.strays {
 			group, err = w.locked(ctx, group)
 		} else {
 			group, err = w.free(ctx, group)
@@ -88,7 +89,7 @@ func (w *writer) free(ctx context.Context, group []*addition) ([]*addition, erro
 	if err != nil {
 		return group, w.unsent(err)
 	}
-	p := decide(w.end, w.heads, taken, group)
+	p := w.log.decide(&view{end: w.end, heads: w.heads, taken: taken}, group)
 	if len(p.members) == 0 {
 		return p.left, nil
 	}
@@ -149,7 +150,7 @@ func (w *writer) look(ctx context.Context, q batcher, group []*addition) (map[ul
 		if len(asked) == 0 {
 			return nil, nil
 		}
-		v, err := w.log.view(ctx, q, asked, false)
+		v, err := w.log.view(ctx, q, asked, unlocked)
 		if err != nil {
 			return nil, err
 		}
@@ -171,7 +172,7 @@ func (w *writer) questions(group []*addition) (asked []*addition) {
 		if ok && !a.fits(head) {
 			a.look = true
 		}
-		if !w.known || !ok || a.look {
+		if !w.known || !ok || a.look || unreadable(head) {
 			asked = append(asked, a)
 		}
 	}
@@ -201,7 +202,11 @@ func (w *writer) locked(ctx context.Context, group []*addition) (left []*additio
 	for _, a := range group {
 		a.look = true
 	}
-	v, err := w.log.view(ctx, tx, group, true)
+	how := locked
+	if w.strays {
+		how, w.strays = lockedStrays, false
+	}
+	v, err := w.log.view(ctx, tx, group, how)
 	if err != nil {
 		return group, w.unsent(err)
 	}
@@ -209,13 +214,17 @@ func (w *writer) locked(ctx context.Context, group []*addition) (left []*additio
 		w.heads = nil
 	}
 	w.remember(v)
-	p := decide(w.end, w.heads, v.taken, group)
+	p := w.log.decide(&view{end: w.end, heads: w.heads, taken: v.taken, strays: v.strays}, group)
 	if len(p.members) == 0 {
 		return p.left, nil
 	}
 	added, err := w.log.insert(ctx, tx, p)
 	if err == nil && !added {
 		err = w.log.damaged("the counter moves while it is locked")
+	}
+	if code(err) == codeUnique && how == locked {
+		w.strays = true
+		return append(p.members, p.left...), nil
 	}
 	if err != nil {
 		return append(p.members, p.left...), w.unsent(err)
