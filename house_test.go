@@ -23,6 +23,7 @@ import (
 var (
 	_ projection.Projection = (*oat.Verifier)(nil)
 	_ projection.Confirmer  = (*oat.Verifier)(nil)
+	_ projection.Rebuilder  = (*oat.Verifier)(nil)
 	_ projection.Projection = (*relay.Relay)(nil)
 )
 
@@ -41,6 +42,7 @@ type room struct {
 
 const (
 	ulid      = "github.com/oklog/ulid/v2"
+	norm      = "golang.org/x/text/unicode/norm"
 	uuid      = "github.com/google/uuid"
 	rapid     = "pgregory.net/rapid"
 	watermill = "github.com/ThreeDotsLabs/watermill"
@@ -107,7 +109,7 @@ func floorPlan() map[string]room {
 			ours: []string{"projection", "events", "quota"}, outside: []string{uuid},
 		},
 		"oat": {
-			ours: []string{"events", "quota"}, outside: []string{uuid, ulid},
+			ours: []string{"events", "quota"}, outside: []string{uuid, ulid, norm},
 			tests: []string{"oat/oattest", "oat/oattest/invariants", "events/memlog", "events/logtest", "projection"}, helpers: []string{rapid, cmp},
 		},
 		"oat/oattest": {
