@@ -36,7 +36,8 @@ type orgCounts struct {
 
 type countedToken struct {
 	inactive bool
-	expires  time.Time // zero when it never expires
+	expires  bool
+	at       time.Time // when it expires
 }
 
 // NewCounts returns counts at position 0, against the limits of plans. nil means
@@ -68,7 +69,7 @@ func (c *Counts) fold(o *orgCounts, d *reading) error {
 		if found {
 			return secondToken(d)
 		}
-		o.tokens[d.token] = countedToken{expires: d.expires}
+		o.tokens[d.token] = countedToken{expires: p.ExpiresAt != "", at: d.expires}
 	case *events.TokenDeactivated:
 		if !found {
 			return noSuchToken(d)
@@ -101,7 +102,7 @@ func (c *Counts) Of(organization string, at time.Time) (Count, bool) {
 		switch {
 		case t.inactive:
 			count.Inactive++
-		case !t.expires.IsZero() && !at.Before(t.expires):
+		case t.expires && !at.Before(t.at):
 			count.Expired++
 		default:
 			count.Active++
