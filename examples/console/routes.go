@@ -28,8 +28,12 @@ func (s *server) routes(verbose bool) (http.Handler, error) {
 		return nil, err
 	}
 	desk.mount(mux)
+	api, err := s.mountAPI(mux, signIns)
+	if err != nil {
+		return nil, err
+	}
 	handler := site.Secured(s.hsts, site.Prompt(mux, "/v2/", site.UsualLimits()))
-	return handler, errors.Join(s.mountConsole(mux, desk), s.mountAPI(mux, signIns), s.mountRegistry(mux, verbose))
+	return handler, errors.Join(s.mountConsole(mux, desk), s.mountRegistry(mux, api, verbose))
 }
 
 func (s *server) mountConsole(mux *http.ServeMux, desk *desk) error {
@@ -46,10 +50,10 @@ func (s *server) mountConsole(mux *http.ServeMux, desk *desk) error {
 	return nil
 }
 
-func (s *server) mountAPI(mux *http.ServeMux, signIns *quota.Attempts) error {
+func (s *server) mountAPI(mux *http.ServeMux, signIns *quota.Attempts) (http.Handler, error) {
 	key, err := apiKey(s.data.File("api.key"))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	api, err := hubapi.New(hubapi.Config{
 		Service: s.service, Log: s.log, Runner: s.runner,
@@ -58,10 +62,10 @@ func (s *server) mountAPI(mux *http.ServeMux, signIns *quota.Attempts) error {
 		Rate: s.requests, SignIns: signIns, ClientAddress: s.proxies.ClientAddress, Logger: s.logger,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	api.Mount(mux)
-	return nil
+	return api, nil
 }
 
 // checkPassword lets the people of the console sign in to the API.
@@ -99,7 +103,9 @@ func apiKey(file string) ([]byte, error) {
 	return key, nil
 }
 
-func (s *server) mountRegistry(mux *http.ServeMux, verbose bool) error {
+// mountRegistry registers the registry for its own addresses below /v2/. All others there are of
+// Docker's API, of which api has a part, and answers the rest 404.
+func (s *server) mountRegistry(mux *http.ServeMux, api http.Handler, verbose bool) error {
 	keys, err := registryauth.OpenKeys(s.data.Keys(), registryauth.KeysConfig{})
 	if err != nil {
 		return err
@@ -120,6 +126,13 @@ func (s *server) mountRegistry(mux *http.ServeMux, verbose bool) error {
 	}
 	mux.Handle("/token", auth)
 	mux.Handle("/jwks.json", auth.JWKS())
-	mux.Handle("/v2/", auth.Guard(s.images))
+	registry := auth.Guard(s.images)
+	mux.HandleFunc("/v2/", func(w http.ResponseWriter, r *http.Request) {
+		if registryauth.IsRegistryPath(r.URL.Path) {
+			registry.ServeHTTP(w, r)
+			return
+		}
+		api.ServeHTTP(w, r)
+	})
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -140,6 +141,31 @@ func TestBothWays(t *testing.T) {
 	}
 	s.get(t, http.DefaultClient, "/v2/openapi.json").is(t, http.StatusOK)
 	s.get(t, http.DefaultClient, "/healthz").is(t, http.StatusOK)
+}
+
+// TestAddressesOfDockersAPIThatOursHasNot: what is no address of a registry is answered by the API, also
+// where Docker's own has something that ours has not (Docker Hub API, version 2-beta). The registry would
+// answer 401, and scripts would think that they must sign in again.
+//
+// Fails if mountRegistry hands every path below /v2/ to the registry.
+func TestAddressesOfDockersAPIThatOursHasNot(t *testing.T) {
+	s := serve(t)
+	for _, path := range []string{
+		"/v2/orgs/acme/members", "/v2/orgs/acme/members/alice", "/v2/orgs/acme/groups/dev/members", "/v2/orgs/acme/settings",
+		"/v2/namespaces/acme/repositories", "/v2/namespaces/acme/repositories/api/tags", "/v2/namespaces/acme/repositories/api/tags/v1",
+		"/v2/repositories/acme/api/", "/v2/access-tokens", "/v2/users/2fa-login", "/v2/user/", "/v2/invites/bulk", "/v2/scim/2.0/Users", "/v2/nonsense",
+		"/v2/orgs/acme/access-tokens/1/2", "/v2/auditlogs/acme/actions",
+	} {
+		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete} {
+			request, err := http.NewRequest(method, s.url+path, strings.NewReader("{}"))
+			must(t, err)
+			answer := send(t, http.DefaultClient, request).is(t, http.StatusNotFound)
+			var body struct{ Detail, Message string }
+			if err := json.Unmarshal([]byte(answer.text), &body); err != nil || !strings.Contains(body.Message, "not found") || answer.Header.Get("Docker-Distribution-Api-Version") != "" {
+				t.Errorf("%s %s: %v %s", method, path, answer.Header, answer.text)
+			}
+		}
+	}
 }
 
 // TestOwnCertificate: with --tls-dev it speaks HTTP/2 with a certificate that is kept, and
