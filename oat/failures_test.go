@@ -232,12 +232,15 @@ func secretsInLogs(t *testing.T) {
 	for _, a := range []oat.Attempt{
 		{Organization: "acme", Secret: secret}, {Organization: "other", Secret: secret}, {Organization: secret.Reveal(), Secret: secret},
 		{Organization: "acme", Secret: oat.NewSecret(secret.Reveal()[:20])}, {Organization: "acme", Secret: secret, Service: "docker-scout"},
+		{Organization: "acme", Secret: oat.NewSecret("x"), Service: secret.Reveal(), Address: secret.Reveal(), UserAgent: strings.Repeat("x", 40) + " " + secret.Reveal()},
+		{Organization: "x" + secret.Reveal(), Secret: secret, Address: secret.Reveal()[:20] + "\xff\n" + secret.Reveal()[20:], UserAgent: strings.Repeat(" ", 1000) + secret.Reveal()},
 	} {
 		_, err := d.Verifier.Verify(t.Context(), a)
 		logger.Info("attempt", "secret", a.Secret, "error", err)
 	}
 	d.deactivate(token.ID)
 	d.opens(secret, false)
+	d.Verifier.FlushLog()
 	if parts.in(written.String()) {
 		t.Errorf("logged %s", written)
 	}

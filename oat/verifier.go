@@ -40,8 +40,9 @@ type VerifierConfig struct {
 	Recorder *Recorder
 	// Now is the clock, the same as that of whoever confirms. Nil means the machine's.
 	Now func() time.Time
-	// Logger hears of every refusal with its cause: at level Info for known tokens,
-	// at Debug for others. Nil means silence.
+	// Logger receives every refusal with its cause: at level Info for known tokens, at
+	// Debug for others. They are logged shortly after, so that how long a request takes
+	// does not depend on it; see FlushLog. Nil means silence.
 	Logger *slog.Logger
 }
 
@@ -92,6 +93,8 @@ type Verifier struct {
 
 	digests table
 	tokens  table
+
+	refusals refusals
 
 	mu       sync.Mutex // for all that follows, and for changing the tables
 	tenants  map[string]*tenant
@@ -272,25 +275,6 @@ func (v *Verifier) fresh() (int64, bool) {
 	confirmed := v.confirmed.Load()
 	now := v.clock.read()
 	return now, uint64(now-confirmed) <= uint64(v.cfg.MaxStaleness)
-}
-
-func (v *Verifier) logRefusal(ctx context.Context, level slog.Level, cause string, a *Attempt, token uuid.UUID) {
-	if !v.cfg.Logger.Enabled(ctx, level) {
-		return
-	}
-	v.cfg.Logger.LogAttrs(ctx, level, "verification refused", slog.String("cause", cause),
-		slog.String("organization", loggable(a.Organization)), slog.String("token", token.String()),
-		slog.String("address", clip(a.Address)), slog.String("user_agent", clip(a.UserAgent)))
-}
-
-// loggable is a user name as it may be logged. Whoever mixes up user name and password
-// sends a secret as the one or the other, so only what can be a name is shown.
-func loggable(organization string) string {
-	_, err := ParseSecret(organization)
-	if organization == "" || err != nil && OrganizationProblem(organization) == "" {
-		return organization
-	}
-	return "[no organization's name]"
 }
 
 // VerifierStatus is how a verifier stands.

@@ -4,8 +4,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -182,4 +186,54 @@ type discard struct{ events.Log }
 
 func (discard) Append(context.Context, events.StreamID, events.Version, ...events.Envelope) ([]events.Recorded, error) {
 	return nil, nil
+}
+
+// BenchmarkRefusal measures what refusing takes with a log and a recorder: a secret that is
+// known and was deactivated, and one that no token has. The attempts take turns, and the
+// metrics are medians; apart-ns is how far an observer could tell them apart.
+func BenchmarkRefusal(b *testing.B) {
+	known, unknown := refusalTimes(b, max(b.N, 20_000))
+	b.ReportMetric(float64(known), "known-ns")
+	b.ReportMetric(float64(unknown), "unknown-ns")
+	b.ReportMetric(float64((known - unknown).Abs()), "apart-ns")
+	b.ReportMetric(0, "ns/op")
+}
+
+// refusalTimes returns the medians of n refusals of a known secret and of an unknown one,
+// by a verifier that records uses and writes a log file.
+func refusalTimes(tb testing.TB, n int) (known, unknown time.Duration) {
+	tb.Helper()
+	recorder, err := NewRecorder(RecorderConfig{Log: discard{}})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = recorder.Close(context.Background()) })
+	file, err := os.Create(filepath.Join(tb.TempDir(), "log"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	f := newFleet(tb, 1000, VerifierConfig{Recorder: recorder, Logger: slog.New(slog.NewJSONHandler(file, nil))})
+	tb.Cleanup(func() { f.verifier.FlushLog(); _ = file.Close() })
+	attempt := f.attempts[0]
+	attempt.Address, attempt.UserAgent = "192.0.2.1", "docker/29.1.3 go/go1.25.5 git-commit/f52814d kernel/6.8.0 os/linux arch/amd64"
+	digest := attempt.Secret.digest()
+	f.verifier.digests.byDigest(&digest).active = false
+	stranger := attempt
+	if stranger.Secret, err = generateSecret(rand.NewChaCha8([32]byte{2}), DefaultPrefix); err != nil {
+		tb.Fatal(err)
+	}
+	var times [2][]time.Duration
+	for i := range 2 * n {
+		a := []Attempt{attempt, stranger}[i%2]
+		begin := time.Now()
+		_, err := f.verifier.Verify(context.Background(), a)
+		times[i%2] = append(times[i%2], time.Since(begin))
+		if err != ErrRefused {
+			tb.Fatal(err)
+		}
+	}
+	for _, all := range times {
+		slices.Sort(all)
+	}
+	return times[0][n/2], times[1][n/2]
 }

@@ -94,6 +94,7 @@ func TestEveryCauseIsRefusedAlike(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g.log.Reset()
 			grant, err := g.Verifier.Verify(t.Context(), test.attempt)
+			g.Verifier.FlushLog()
 			if err != oat.ErrRefused || grant != (oat.Grant{}) {
 				t.Errorf("%v, %v, want a zero grant and exactly ErrRefused", grant, err)
 			}
@@ -157,6 +158,7 @@ func TestRecheck(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g.log.Reset()
 			grant, err := g.Verifier.Recheck(t.Context(), oat.Recheck{Organization: test.organization, Token: test.token, Address: "192.0.2.7", UserAgent: "docker/29"})
+			g.Verifier.FlushLog()
 			if test.cause == "" {
 				if err != nil || grant.Organization() != test.organization || grant.Token() != test.token || g.log.Len() > 0 {
 					t.Errorf("%v, %v; logged %q", grant, err, g.log)

@@ -231,7 +231,9 @@ func TestSecretsInLogs(t *testing.T) {
 	}
 	wrong := form("acme", secret.Reveal())
 	wrong.Set("grant_type", secret.Reveal())
-	said += d.ask(postRequest(wrong)).Body.String() + d.Logged.String() + strings.Join(d.uses(), "")
+	said += d.ask(postRequest(wrong)).Body.String()
+	d.Verifier.FlushLog()
+	said += d.Logged.String() + strings.Join(d.uses(), "")
 	if !strings.Contains(d.Logged.String(), "inactive") {
 		t.Errorf("the cause is not logged: %s", d.Logged)
 	}
@@ -280,6 +282,7 @@ func TestTokenWithoutRandomness(t *testing.T) {
 	if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "token") || strings.Contains(w.Body.String(), "EOF") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
+	d.Verifier.FlushLog()
 	if !strings.Contains(d.Logged.String(), "EOF") {
 		t.Errorf("not logged: %s", d.Logged)
 	}
