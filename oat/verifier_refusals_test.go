@@ -17,9 +17,11 @@ type slowHandler struct {
 	goOn  chan struct{}
 }
 
-func (h *slowHandler) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelInfo }
-func (h *slowHandler) WithAttrs([]slog.Attr) slog.Handler               { return h }
-func (h *slowHandler) WithGroup(string) slog.Handler                    { return h }
+func (h *slowHandler) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= slog.LevelInfo
+}
+func (h *slowHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
+func (h *slowHandler) WithGroup(string) slog.Handler      { return h }
 
 func (h *slowHandler) Handle(_ context.Context, r slog.Record) error {
 	<-h.goOn
