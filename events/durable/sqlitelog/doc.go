@@ -73,9 +73,9 @@
 //     to its stream or at its position is refused as damage, and names the row. Delete the
 //     row (which takes dropping a trigger) to append again.
 //
-// Triggers refuse UPDATE and DELETE on records. They prevent accidents. Someone who can
-// write the file can also drop them, append records with the counter, or write a stream and
-// all its hashes again. Only heads that were noted elsewhere show the latter; see
+// Triggers refuse UPDATE and DELETE on records. They prevent accidents. INSERT OR REPLACE
+// passes them, and someone who can write the file can also drop them, append records with
+// the counter, or write a stream and all its hashes again. Only heads that were noted elsewhere show the latter; see
 // [events.VerifyChain]. Triggers that are missing are put back when the file is opened.
 //
 // # The file
