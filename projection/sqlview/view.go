@@ -150,26 +150,19 @@ func (s *set) applySome(ctx context.Context, batch []events.Recorded) error {
 
 // continues returns an error when the batch, which was read from where this process knew
 // the set to be, does not continue what another process made of the set meanwhile. The
-// error is not final: the caller reads the log again from Position.
+// error is not final: the caller compares Last with the log, and reads it from Position.
 func (s *set) continues(now stand, batch []events.Recorded) error {
-	known := s.last()
-	if now.position < known.position {
-		return fmt.Errorf("another process emptied the tables, which are at position %d now: the log must be read again from there", now.position)
-	}
-	rest := from(batch, now.position)
+	rest := after(batch, now.position-1)
 	switch {
 	case len(rest) == 0:
 		return nil
 	case rest[0].Position == now.position && rest[0].Hash() == now.hash:
 		return nil
-	case rest[0].Position > now.position && now.position == known.position:
+	case rest[0].Position > now.position && now.position == s.Position():
 		return nil
 	}
-	return fmt.Errorf("another process filled the tables up to a record at position %d that the log does not have: they must be filled again", now.position)
+	return fmt.Errorf("another process has emptied the tables or filled them from another history of the log: they are at position %d now, and the log must be read again", now.position)
 }
-
-// from returns the part of batch with positions of p and above.
-func from(batch []events.Recorded, p events.Position) []events.Recorded { return after(batch, p-1) }
 
 // lock has every other process that would change the set wait until the end of the
 // transaction, and returns where the set stands.
