@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/oat"
 	"github.com/oatmill/oatmill/projection"
 )
 
@@ -83,8 +84,10 @@ func (c *call) audited(q query, span projection.Span, p page) []auditObject {
 }
 
 func (q query) matches(entry auditObject) bool {
-	return (q["action"] == "" || q["action"] == entry.Action) &&
-		(q["name"] == "" || q["name"] == entry.Name) && (q["actor"] == "" || q["actor"] == entry.Actor)
+	is := func(asked, recorded string) bool {
+		return asked == "" || oat.CleanText(asked) == oat.CleanText(recorded)
+	}
+	return (q["action"] == "" || q["action"] == entry.Action) && is(q["name"], entry.Name) && is(q["actor"], entry.Actor)
 }
 
 // span reads from and to. An instant in to is the first that is left out; a day in to is

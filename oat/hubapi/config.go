@@ -35,10 +35,11 @@ type Config struct {
 	// Runner leads these three along the log. The host has it Run.
 	Runner *projection.Runner
 	// SignIn checks the credentials of a person and returns the name that the
-	// organization's owners are known by. It refuses them with an error that is
-	// [oat.ErrRefused], the same for a person who does not exist. Every other error is
-	// logged. One of the storage errors of package events, such as
-	// [events.ErrUnavailable], is answered 503, any other one 500. The secret is wrapped so that it cannot be printed. A
+	// organization's owners are known by. The identifier was cleaned with [oat.CleanText].
+	// SignIn refuses credentials with an error that is [oat.ErrRefused], the same for a
+	// person who does not exist. Every other error is logged. One of the storage errors of
+	// package events, such as [events.ErrUnavailable], is answered 503, any other one 500.
+	// The secret is wrapped so that it cannot be printed. A
 	// text in the form of an organization access token never comes here.
 	SignIn func(ctx context.Context, identifier string, secret oat.Secret) (user string, err error)
 	// Keys sign and verify the JWTs of people who signed in. The first one signs, all

@@ -9,7 +9,10 @@ import (
 	"mime"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/oatmill/oatmill/oat"
@@ -40,6 +43,8 @@ func (c *call) body(known ...string) (object, error) {
 		return nil, malformed("body is not valid UTF-8")
 	case !json.Valid(data):
 		return nil, malformed("body is not valid JSON")
+	case hasLoneSurrogate(data):
+		return nil, malformed("body has a text that is not valid Unicode: half of a surrogate pair is missing")
 	}
 	found := problems{}
 	o := readObject(data, "", found, known...)
@@ -50,6 +55,36 @@ func (c *call) body(known ...string) (object, error) {
 		return nil, refuseFields(found)
 	}
 	return o, nil
+}
+
+// hasLoneSurrogate reports whether a text in valid JSON has an escape like \ud800 without
+// its other half (RFC 8259, 8.2). encoding/json puts U+FFFD in its place.
+func hasLoneSurrogate(data []byte) bool {
+	for {
+		i := bytes.IndexByte(data, '\\')
+		if i < 0 {
+			return false
+		}
+		data = data[i:]
+		switch unit := escapedUnit(data); {
+		case !utf16.IsSurrogate(unit):
+			data = data[2:] // of an escaped backslash, both
+		case utf16.DecodeRune(unit, escapedUnit(data[6:])) == unicode.ReplacementChar:
+			return true
+		default:
+			data = data[12:]
+		}
+	}
+}
+
+// escapedUnit returns the UTF-16 code unit of an escape like \ud800 that data begins with, 0
+// when it begins with something else.
+func escapedUnit(data []byte) rune {
+	if len(data) < 6 || data[0] != '\\' || data[1] != 'u' {
+		return 0
+	}
+	unit, _ := strconv.ParseUint(string(data[2:6]), 16, 16) // the JSON is valid
+	return rune(unit)
 }
 
 // malformed is a refusal of a body that has no fields to name.

@@ -113,7 +113,7 @@ func (c *call) answer(header http.Header) (a *reply) {
 		}
 	}()
 	found, known := find(c.r.URL.Path)
-	c.org, c.id = found.org, found.id
+	c.org, c.id = oat.CleanText(found.org), found.id
 	var unauthorized error
 	c.user, unauthorized = c.session(c.r, c.now)
 	status, within := c.limit()

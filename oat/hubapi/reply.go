@@ -215,9 +215,9 @@ func (p problems) add(field, problem string) {
 	}
 }
 
-// clip keeps what a client sent short and printable.
+// clip keeps what a client sent short and printable, and secrets out of it.
 func clip(s string) string {
-	s = strings.ToValidUTF8(s, "\uFFFD")
+	s = oat.MaskSecrets(strings.ToValidUTF8(s, "\uFFFD"))
 	if len(s) > 64 {
 		return strings.ToValidUTF8(s[:64], "") + "…"
 	}

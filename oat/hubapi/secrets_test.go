@@ -52,6 +52,17 @@ func TestSecretIsShownOnce(t *testing.T) {
 	say(d.ask(http.MethodGet, tokensOfAcme+"?page="+created.Token, "alice", nil).is(400))
 	say(d.ask(http.MethodGet, "/v2/auditlogs/acme?from="+created.Token, "alice", nil).is(400))
 	say(d.ask(http.MethodPost, tokensOfAcme, "alice", body("expires_at", created.Token)).is(400))
+	// A client that mixes up its fields sends it as any of them.
+	for _, field := range []string{"label", "description", created.Token, "x " + created.Token} {
+		say(d.ask(http.MethodPost, tokensOfAcme, "alice", body(field, "the token is "+created.Token)).is(400))
+		say(d.ask(http.MethodPatch, address, "alice", map[string]any{field: created.Token}).is(400))
+	}
+	for _, resource := range []oat.Resource{oat.Repository("acme/"+created.Token, oat.Read), {Type: created.Token, Path: "acme/api"}, {Scopes: []string{created.Token}}} {
+		say(d.ask(http.MethodPost, tokensOfAcme, "alice", body("resources", []oat.Resource{resource})).is(400))
+	}
+	say(d.ask(http.MethodPost, tokensOfAcme, "alice", body("label", "by key"), "Idempotency-Key", created.Token).is(201))
+	say(d.ask(http.MethodGet, "/v2/orgs/"+created.Token+"/access-tokens", "alice", nil).is(403))
+	say(d.ask(http.MethodGet, tokensOfAcme, "", nil, "User-Agent", created.Token).is(401))
 	say(d.ask(http.MethodPatch, address, "alice", map[string]any{"label": "y"}, "If-Match", created.Token).is(400))
 	say(d.ask(http.MethodDelete, address, "alice", nil).is(204))
 	for r, err := range d.Log.ReadAll(t.Context(), 0) {

@@ -15,6 +15,7 @@ import (
 	"maps"
 	"math"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -374,11 +375,74 @@ func TestSignInFails(t *testing.T) {
 			t.Errorf("%s: answered %s, logged %s", name, got.body, d.Logged)
 		}
 	}
-	// A name that cannot be an actor's is the host's mistake, and nobody's session.
-	d := newDesk(t, func(cfg *hubapi.Config) {
-		cfg.SignIn = func(context.Context, string, oat.Secret) (string, error) { return "host:billing", nil }
-	})
-	d.ask(http.MethodGet, tokensOfAcme, "alice", nil).is(500)
+	// A name that cannot be a user's is the host's mistake, and nobody's session.
+	for _, name := range []string{"host:billing", " host:billing", "al\u202eice"} {
+		d := newDesk(t, func(cfg *hubapi.Config) {
+			cfg.SignIn = func(context.Context, string, oat.Secret) (string, error) { return name, nil }
+		})
+		d.ask(http.MethodPost, "/v2/auth/token", "", map[string]string{"identifier": "alice", "secret": "x"}).is(500)
+		if !strings.Contains(d.Logged.String(), "Config.SignIn") {
+			t.Errorf("%q: logged %s", name, d.Logged)
+		}
+	}
+}
+
+// A user is known by one spelling, whichever of them they sign in with, are named by in an
+// audit query, or an organization has in an address (Unicode Standard Annex #15). Fails if
+// signedIn, Handler.answer or query.matches uses what it was given.
+func TestOneNameHasOneSpelling(t *testing.T) {
+	const composed, decomposed = "Jos\u00e9", "Jose\u0301"
+	d := newDesk(t)
+	must(t, d.Service.AddOwner(t.Context(), oat.Actor{User: "alice"}, oat.AddOwner{Organization: "acme", Owner: decomposed}))
+	var asked []string
+	signIn := d.cfg.SignIn
+	d.cfg.SignIn = func(ctx context.Context, identifier string, secret oat.Secret) (string, error) {
+		asked = append(asked, identifier)
+		return signIn(ctx, identifier, secret)
+	}
+	var err error
+	d.Handler, err = hubapi.New(d.cfg)
+	must(t, err)
+	for _, user := range []string{composed, decomposed, " " + composed + "\n"} {
+		var created token
+		d.ask(http.MethodPost, "/v2/orgs/%20acme/access-tokens", user, body("label", " "+decomposed)).as(201, &created)
+		if created.CreatedBy != composed || created.Label != composed {
+			t.Errorf("%+q created %+v", user, created)
+		}
+	}
+	if want := []string{composed, composed, composed}; !slices.Equal(asked, want) {
+		t.Errorf("SignIn was asked for %+q", asked)
+	}
+	var audit struct{ Logs []any }
+	query := url.Values{"actor": {decomposed}, "name": {decomposed + " "}}.Encode()
+	d.ask(http.MethodGet, "/v2/auditlogs/acme?"+query, "alice", nil).as(200, &audit)
+	if len(audit.Logs) != 3 {
+		t.Errorf("%d entries", len(audit.Logs))
+	}
+}
+
+// A text that is no Unicode is refused, wherever it stands, and never replaced by another:
+// RFC 8259, 8.2, has "\uDEAD" as its example. Fails if body does not ask hasLoneSurrogate,
+// or that takes an escaped backslash, or a whole pair, for half of one.
+func TestLoneSurrogatesAreRefused(t *testing.T) {
+	d := newDesk(t)
+	created, _ := d.create()
+	for _, text := range []string{`\uDEAD`, `a\ud800`, `\ud83d\ud83d\ude00`, `\ude00\ud83d`, `\ud83d\\ude00`, `\ud83dx`, `\\\ud800`, `\u0041\ud83d`} {
+		for _, sent := range []string{
+			`{"label":"` + text + `"}`, `{"description":"` + text + `"}`, `{"` + text + `":"a"}`,
+			`{"resources":[{"type":"TYPE_REPO","path":"` + text + `","scopes":["scope-image-pull"]}]}`,
+		} {
+			d.ask(http.MethodPatch, tokensOfAcme+"/"+created.ID, "alice", sent).is(400)
+		}
+		d.ask(http.MethodPost, "/v2/auth/token", "", `{"identifier":"alice","secret":"`+text+`"}`).is(400)
+	}
+	for text, want := range map[string]string{`\ud83d\ude00`: "😀", `\\ud800`: `\ud800`, `\\\\ud800\u0041`: `\\ud800A`, `\n\ud83d\ude00`: "\n😀"} {
+		var edited token
+		d.ask(http.MethodPatch, tokensOfAcme+"/"+created.ID, "alice", `{"description":"x`+text+`"}`).as(200, &edited)
+		if edited.Description != "x"+want {
+			t.Errorf("%s became %q", text, edited.Description)
+		}
+	}
 }
 
 func TestKeysAreChecked(t *testing.T) {

@@ -2,6 +2,7 @@ package hubapi
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 
@@ -67,7 +68,7 @@ func (c *call) credentials(name, password, noToken string) (identifier string, s
 		return "", secret, err
 	}
 	found := problems{}
-	identifier, secret = o.required(name, found), oat.NewSecret(o.required(password, found))
+	identifier, secret = oat.CleanText(o.required(name, found)), oat.NewSecret(o.required(password, found))
 	if len(found) > 0 {
 		return "", secret, refuseFields(found)
 	}
@@ -89,6 +90,10 @@ func (c *call) checked(identifier string, secret oat.Secret) (string, error) {
 		return "", err
 	case user == "":
 		return "", errors.New("Config.SignIn returned neither a user nor an error")
+	}
+	user = oat.CleanText(user)
+	if problem := oat.UserProblem(user); problem != "" {
+		return "", fmt.Errorf("Config.SignIn returned a name that cannot be a user's: it %s", problem)
 	}
 	return c.mint(user, c.now)
 }

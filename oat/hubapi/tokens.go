@@ -305,10 +305,10 @@ func differences(cmd *oat.Generate, first *events.TokenGenerated) (names []strin
 	same := func(a, b events.Resource) bool {
 		return a.Type == b.Type && a.Path == b.Path && slices.Equal(a.Scopes, b.Scopes)
 	}
-	if strings.TrimSpace(cmd.Label) != first.Label {
+	if oat.CleanText(cmd.Label) != first.Label {
 		names = append(names, "label")
 	}
-	if cmd.Description != first.Description {
+	if oat.CleanText(cmd.Description) != first.Description {
 		names = append(names, "description")
 	}
 	if cmd.Expires.String() != first.ExpiresAt {

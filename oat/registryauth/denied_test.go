@@ -248,6 +248,7 @@ func TestRefusedJWTIsRecorded(t *testing.T) {
 	}) {
 		t.Errorf("recorded: %s", uses)
 	}
+	d.Verifier.FlushLog()
 	if logged := d.Logged.String(); !strings.Contains(logged, "address=192.0.2.44") || !strings.Contains(logged, "user_agent=containerd/2.4.2") {
 		t.Errorf("logged: %s", logged)
 	}
