@@ -25,6 +25,7 @@ import (
 type switched struct {
 	mu     sync.Mutex
 	log    *memlog.Log
+	onEnd  func()                               // before the log is asked where it ends; may be nil
 	change func(r *events.Recorded) (keep bool) // of what is read; may be nil
 }
 
@@ -77,6 +78,9 @@ func (s *switched) ReadAll(ctx context.Context, after events.Position) iter.Seq2
 }
 
 func (s *switched) End(ctx context.Context) (events.Position, error) {
+	if s.onEnd != nil {
+		s.onEnd()
+	}
 	log, _ := s.current()
 	return log.End(ctx)
 }
@@ -164,6 +168,30 @@ func TestForkedLogIsReadAgain(t *testing.T) {
 	}
 	if u, _ := all.lastUsed.Of("acme", uuid.MustParse(known)); u.Accepted.Count != 3 {
 		t.Errorf("uses are counted %d times, want 3", u.Accepted.Count)
+	}
+}
+
+// A log that is replaced after its last record was compared, and before it is read on, is
+// noticed by that read. Fails if readFrom never takes a position for known.
+func TestForkInTheMiddleOfAPass(t *testing.T) {
+	full := twoOrganizations(t)
+	appendEvent(t, full, 7, "organization/acme", generated("8a2d2d1f-5f1e-4c55-9d35-0f4c4a2f9a10", "lost"))
+	fork := prefix(t, full, 6)
+	for n := range byte(2) {
+		appendEvent(t, fork, 8+n, "organization/globex", &events.OrganizationPlanChanged{Plan: "business"})
+	}
+	log := &switched{log: full}
+	all := newEverything()
+	r := newRunner(t, projection.RunnerConfig{Log: log, Projections: all.list()})
+	if err := r.CatchUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	log.onEnd = func() { log.set(fork, nil) }
+	if err := r.CatchUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := labels(all.tokens, "acme"); !slices.Equal(got, []string{"ci"}) {
+		t.Errorf("tokens: %v", got)
 	}
 }
 

@@ -17,7 +17,8 @@ type call struct {
 	began    time.Time
 	records  int64
 	readings []reading
-	missing  []events.MissingError // of the pass
+	missing  []events.MissingError           // of the pass
+	seen     map[events.Position]events.Hash // what projections have seen, see resetForked
 }
 
 // follow makes one pass after the other.
@@ -79,13 +80,22 @@ func pause(ctx context.Context, d time.Duration, nudge <-chan struct{}) {
 	}
 }
 
-// pass takes every projection from where it stands to the end of the log as of
+// pass makes a pass, and another one while the log is replaced in the middle of it.
+func (c *call) pass(ctx context.Context) (reached events.Position, err error) {
+	for {
+		if reached, err = c.passOnce(ctx); !errors.Is(err, errForked) || ctx.Err() != nil {
+			return reached, err
+		}
+	}
+}
+
+// passOnce takes every projection from where it stands to the end of the log as of
 // now, confirms it, and returns where that was.
 //
 // The pass is bounded by the end it saw at its beginning. A read up to wherever the
 // log ends when the read gets there would not come to an end while others keep
 // appending, and nothing would be confirmed.
-func (c *call) pass(ctx context.Context) (events.Position, error) {
+func (c *call) passOnce(ctx context.Context) (events.Position, error) {
 	at := c.cfg.Now()
 	c.missing = nil
 	if err := c.resetForked(ctx); err != nil {
@@ -179,12 +189,27 @@ func (c *call) read(ctx context.Context, from, end events.Position, batches chan
 	return failed
 }
 
+// errForked means that the log lost its end, and perhaps grew again, since the pass began.
+var errForked = errors.New("the log was replaced by another one in the middle of a read")
+
 // readFrom sends full batches and returns the last one, which is not full, and the position
-// up to which it read.
+// up to which it read. It begins with the record at from, which projections have seen: a log
+// that is replaced between two reads would otherwise go on behind records that it lost.
 func (c *call) readFrom(ctx context.Context, from, end events.Position, batch []events.Recorded, batches chan<- []events.Recorded) (events.Position, []events.Recorded, error) {
-	for r, err := range c.cfg.Log.ReadAll(ctx, from) {
+	first, known := from, false
+	if _, known = c.seen[from]; known {
+		first--
+	}
+	for r, err := range c.cfg.Log.ReadAll(ctx, first) {
 		if err != nil {
 			return from, batch, err
+		}
+		if hash, ok := c.seen[r.Position]; ok && hash != r.Hash() || known && r.Position > from {
+			return from, batch, errForked
+		}
+		known = false
+		if r.Position == from {
+			continue
 		}
 		batch, from = append(batch, r), r.Position
 		prepare(&batch[len(batch)-1])

@@ -23,6 +23,7 @@ type suspect struct {
 // resetForked compares the last records that projections have seen with the ones that the
 // log has at their positions, and resets the projections that have seen another history.
 func (c *call) resetForked(ctx context.Context) error {
+	c.seen = make(map[events.Position]events.Hash)
 	compared := make(map[events.Mark]bool) // whether the log has the record
 	for _, p := range c.cfg.Projections {
 		r, ok := p.(Rebuilder)
@@ -38,6 +39,7 @@ func (c *call) resetForked(ctx context.Context) error {
 				compared[mark] = hash == mark.Hash
 			}
 			if compared[mark] {
+				c.seen[mark.Position] = mark.Hash
 				continue
 			}
 			c.cfg.Logger.ErrorContext(ctx, "the log does not continue what was read of it: reading it again from the beginning",

@@ -2,6 +2,7 @@ package durable_test
 
 import (
 	"bytes"
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -11,12 +12,16 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/events/memlog"
 	"github.com/oatmill/oatmill/projection"
 	"github.com/oatmill/oatmill/projection/projtest"
 	"github.com/oatmill/oatmill/projection/sqlview"
@@ -297,6 +302,84 @@ func testViewRebuildOpens(t *testing.T, h viewHost) {
 	}
 	if got := texts(t, db, "SELECT label FROM "+at(cfg, "tokens")+" ORDER BY 1"); !slices.Equal(got, []string{"ci", "deploy"}) {
 		t.Errorf("tokens %q", got)
+	}
+}
+
+// switchedLog is a log that can be replaced by another one, as a failover does to a server.
+type switchedLog struct{ current atomic.Pointer[memlog.Log] }
+
+func (l *switchedLog) Append(ctx context.Context, stream events.StreamID, expected events.Version, batch ...events.Envelope) ([]events.Recorded, error) {
+	return l.current.Load().Append(ctx, stream, expected, batch...)
+}
+
+func (l *switchedLog) ReadStream(ctx context.Context, stream events.StreamID, after events.Version) iter.Seq2[events.Recorded, error] {
+	return l.current.Load().ReadStream(ctx, stream, after)
+}
+
+func (l *switchedLog) ReadAll(ctx context.Context, after events.Position) iter.Seq2[events.Recorded, error] {
+	return l.current.Load().ReadAll(ctx, after)
+}
+
+func (l *switchedLog) End(ctx context.Context) (events.Position, error) {
+	return l.current.Load().End(ctx)
+}
+
+func (l *switchedLog) Head(ctx context.Context, stream events.StreamID) (events.Head, error) {
+	return l.current.Load().Head(ctx, stream)
+}
+
+// Two processes follow a log that loses its newest records, gets others, and then the lost
+// ones back: the tables are filled again each time, once, and equal the read models of the
+// log that there is. Source: an asynchronous failover. Fails if View.Last returns no mark, or
+// if View.Reset keeps the position.
+func testViewFollowsFork(t *testing.T, h viewHost) {
+	w := randomViewWorld(t, 3, 400)
+	full, _ := logOf(t, w.Records)
+	fork, _ := logOf(t, w.Records[:300])
+	e := must(events.NewEnvelope([16]byte{15: 1}, historyBegins, "alice", &events.OrganizationOwnerAdded{Owner: "fork"}))
+	must(fork.Append(t.Context(), "organization/org-0", events.Any, e))
+
+	cfg := h.fresh(t)
+	log := new(switchedLog)
+	log.current.Store(full)
+	ctx, cancel := context.WithCancel(t.Context())
+	var work sync.WaitGroup
+	defer work.Wait()
+	defer cancel()
+	views := []*sqlview.View{openView(t, h.open(t), cfg), openView(t, h.open(t), cfg)}
+	for _, v := range views {
+		runner := must(projection.NewRunner(projection.RunnerConfig{Log: log, Projections: []projection.Projection{v}, PollInterval: time.Millisecond, Logger: slog.New(slog.DiscardHandler)}))
+		work.Go(func() {
+			if err := runner.Run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for i, next := range []*memlog.Log{full, fork, full} {
+		log.current.Store(next)
+		var records []events.Recorded
+		for r, err := range next.ReadAll(ctx, 0) {
+			noError(t, err)
+			records = append(records, r)
+		}
+		end := records[len(records)-1].Mark()
+		tick := time.NewTicker(time.Millisecond)
+		for _, v := range views {
+			for !slices.Contains(v.Last(), end) && !t.Failed() {
+				select {
+				case <-tick.C:
+				case <-ctx.Done():
+					t.Fatal(ctx.Err())
+				}
+			}
+		}
+		tick.Stop()
+		if diff := cmp.Diff(dumpModels(w, records, nil, 20), dumpView(t, views[0], w, 20)); diff != "" {
+			t.Fatal(diff)
+		}
+		if got := texts(t, h.open(t), "SELECT CAST(generation AS TEXT) FROM "+at(cfg, "state")); !slices.Equal(got, []string{fmt.Sprint(i + 1)}) {
+			t.Errorf("generation %s, want %d", got, i+1)
+		}
 	}
 }
 

@@ -91,6 +91,7 @@ func testViews(t *testing.T, h viewHost) {
 		{"folding again fails as a whole", testViewRefoldFailsAsAWhole},
 		{"reset beside others", testViewResetBesideOthers},
 		{"forked beside others", testViewForkedBesideOthers},
+		{"follows a fork", testViewFollowsFork},
 		{"rebuild opens", testViewRebuildOpens},
 		{"layout 1", testViewLayout1},
 	} {

@@ -134,7 +134,7 @@ func TestTamperedSQLite(t *testing.T) {
 		case time.Time:
 			return fmt.Sprint(v.UnixMicro())
 		case uuid.UUID:
-			return "'" + strings.ToUpper("01" + strings.ReplaceAll(v.String(), "-", "")[:24]) + "'"
+			return "'" + strings.ToUpper("01"+strings.ReplaceAll(v.String(), "-", "")[:24]) + "'"
 		case events.Hash:
 			return "x'" + v.String() + "'"
 		case string:
