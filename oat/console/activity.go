@@ -2,11 +2,13 @@ package console
 
 import (
 	"encoding/csv"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/google/uuid"
 
@@ -128,6 +130,9 @@ func (v *visit) story(f filter, query url.Values) ([]projection.Entry, int) {
 	return admitted[pager.from:pager.to], len(admitted)
 }
 
+// byteOrderMark has Excel read the file as UTF-8 instead of in the code page of the machine.
+const byteOrderMark = "\ufeff"
+
 // activityCSV is everything that the filter admits as a file, oldest first, one line for
 // each thing that changed.
 func (v *visit) activityCSV() {
@@ -136,7 +141,9 @@ func (v *visit) activityCSV() {
 	span.Descending = false
 	v.w.Header().Set("Content-Type", "text/csv; charset=utf-8; header=present")
 	v.w.Header().Set("Content-Disposition", `attachment; filename="`+v.org.Name+`-activity.csv"`)
+	_, _ = io.WriteString(v.w, byteOrderMark)
 	out := csv.NewWriter(v.w)
+	out.UseCRLF = true // RFC 4180, 2
 	_ = out.Write([]string{"time", "actor", "action", "token", "label", "field", "from", "to", "reason", "correlation"})
 	all := v.cfg.History.Organization(v.org.Name, span).Entries
 	for i := range all {
@@ -169,10 +176,28 @@ func writeEntry(out *csv.Writer, e *projection.Entry) {
 }
 
 // harmless keeps a spreadsheet from taking what somebody typed for a formula: it puts an
-// apostrophe before what spreadsheets start formulas with, also where spaces stand before it.
+// apostrophe before what spreadsheets start formulas with, wherever a cell can begin. That
+// is at the beginning, and after what they split cells at, whichever is set or usual in the
+// country, since quotation marks do not hold cells together that are split at something
+// else. Spaces, quotation marks and what cannot be seen do not count. A tab or a line break
+// that begins the text gets an apostrophe as well (OWASP, CSV injection).
 func harmless(cell string) string {
-	if rest := strings.TrimLeft(cell, " \u00a0"); rest != "" && strings.ContainsRune("=+-@\t\r\n|%＝＋－＠", []rune(rest)[0]) {
-		return "'" + cell
+	var b strings.Builder
+	written, start, begins := 0, 0, true // start is where the cell begins that i is in
+	for i, r := range cell {
+		separates := strings.ContainsRune(",;\t\r\n", r)
+		if begins && strings.ContainsRune("=+-@|%＝＋－＠", r) || separates && i == 0 && r != ',' && r != ';' {
+			b.WriteString(cell[written:start])
+			b.WriteByte('\'')
+			written, begins = start, false
+		}
+		switch {
+		case separates:
+			start, begins = i+1, true
+		case unicode.IsPrint(r) && r != ' ' && r != '"':
+			begins = false
+		}
 	}
-	return cell
+	b.WriteString(cell[written:])
+	return b.String()
 }

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/google/uuid"
 
@@ -82,7 +81,10 @@ func (v *visit) saveToken() {
 // which case the command is one that is refused. What is as it was is left out, so that
 // access that was written down by other means stays word for word.
 func (v *visit) edit(token *projection.Token, f *form, version events.Version) (oat.Edit, problems) {
-	cmd := oat.Edit{Organization: v.org.Name, Token: token.ID, Version: version, Label: &f.Label}
+	cmd := oat.Edit{Organization: v.org.Name, Token: token.ID, Version: version}
+	if f.Label != token.Label {
+		cmd.Label = &f.Label
+	}
 	if f.Description != text(token.Description) {
 		cmd.Description = &f.Description
 	}
@@ -197,7 +199,7 @@ func (f *form) rebase(organization string, now *projection.Token, story []projec
 			}
 		}
 	}
-	if was, ok := before["label"]; ok && strings.TrimSpace(f.Label) == was {
+	if was, ok := before["label"]; ok && oat.CleanText(f.Label) == was {
 		f.Label = now.Label
 	}
 	if was, ok := before["description"]; ok && f.Description == text(was) {

@@ -206,8 +206,8 @@ func TestDeactivateAndDelete(t *testing.T) {
 	d := newDesk(t)
 	token, secret := d.generate("ci", oat.Never())
 	at := func(action string) string { return tokenPath(token, action) }
-	d.get(at("/deactivate")).is(http.StatusOK).says("Deactivate “ci”?", "stops working at once", "It can only be deleted.", "still counts against the limit")
-	d.get(at("/delete")).is(http.StatusOK).says("Delete “ci”?", "no longer counts", "This cannot be undone.")
+	d.get(at("/deactivate")).is(http.StatusOK).says("Deactivate “<bdi>ci</bdi>”?", "stops working at once", "It can only be deleted.", "still counts against the limit")
+	d.get(at("/delete")).is(http.StatusOK).says("Delete “<bdi>ci</bdi>”?", "no longer counts", "This cannot be undone.")
 	if d.stored("ci").State != projection.Active {
 		t.Fatal("to ask was enough")
 	}

@@ -84,7 +84,8 @@ func readForm(values url.Values) form {
 	return f
 }
 
-// text is what was typed, as text, with the line ends that everything else uses.
+// text is what was typed, as text, with the line ends that everything else uses. What is
+// no text is refused by the service, because of the U+FFFD in its place.
 func text(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\r\n", "\n")
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/oatmill/oatmill/oat"
 	"github.com/oatmill/oatmill/projection"
 )
 
@@ -291,5 +292,5 @@ func with(query url.Values, name, value string) string {
 
 // clip cuts what somebody typed into a search to what is looked at, and makes it text.
 func clip(s string) string {
-	return strings.ToValidUTF8(strings.TrimSpace(s[:min(len(s), maxSearch)]), "")
+	return oat.CleanText(strings.ToValidUTF8(s[:min(len(s), maxSearch)], ""))
 }

@@ -95,8 +95,8 @@ func (c *Console) serve(w http.ResponseWriter, r *http.Request, to route) {
 		c.signedOut(w, r)
 		return
 	}
-	v := &visit{Console: c, w: w, r: r, now: c.cfg.Now(), user: user}
-	if to.open || v.owns(r.PathValue("org")) {
+	v := &visit{Console: c, w: w, r: r, now: c.cfg.Now(), user: oat.CleanText(user)}
+	if to.open || v.owns(oat.CleanText(r.PathValue("org"))) {
 		do(v)
 	}
 }

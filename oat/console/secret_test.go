@@ -191,6 +191,11 @@ func TestSecretIsNowhereElse(t *testing.T) {
 	// Pasted where it does not belong, and where things go wrong.
 	d.get("/orgs/acme/tokens/" + secret)
 	d.get("/orgs/" + secret + "/tokens")
+	for _, field := range []string{"label", "description", "repository"} {
+		typed := d.get(newPath).filled("label", "a", "access", "selected", "repository", "acme/a")
+		typed.Set(field, "it is "+secret)
+		d.post(newPath, typed).is(http.StatusUnprocessableEntity)
+	}
 	d.Clock.Advance(time.Hour)
 	for path, page := range d.crawl() {
 		if strings.Contains(page.Body.String(), body[:8]) {

@@ -175,7 +175,7 @@ func TestEveryRouteIsForOwners(t *testing.T) {
 		t.Fatalf("tested are\n%v\nand there are\n%v", tested, want)
 	}
 	before := d.version()
-	for _, user := range []string{"carol", "nobody", "Alice", "alice ", "\x00", strings.Repeat("x", 300)} {
+	for _, user := range []string{"carol", "nobody", "Alice", "al ice", "ali\u200bce", "\x00", strings.Repeat("x", 300)} {
 		d.user = user
 		want := d.get("/orgs/no-such-thing/tokens").is(http.StatusNotFound).Body.String()
 		for _, r := range requests {

@@ -58,7 +58,7 @@ func (v *visit) token() {
 		}
 	}
 	p := tokenPage{
-		frame: v.frame(token.Label, "tokens"), ID: id.String(), Name: token.Label, Description: token.Description,
+		frame: v.frame(isolated(token.Label), "tokens"), ID: id.String(), Name: token.Label, Description: token.Description,
 		Status: statusOf(&token, v.now), Editable: exists && token.State == projection.Active, Deleted: !exists,
 		Creator: actorInWords(token.CreatedBy), Created: v.instant(token.CreatedAt, ""), Ends: v.expiry(&token),
 		Access: accessOf(v.org.Name, token.Resources), Earlier: story.Total - len(story.Entries),

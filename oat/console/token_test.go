@@ -35,7 +35,7 @@ func TestTokenPage(t *testing.T) {
 	d.Clock.Advance(time.Hour)
 	must(t, d.Service.Deactivate(t.Context(), oat.Actor{Host: "secret-scanning", Reason: "found in a gist"}, oat.Deactivate{Organization: "acme", Token: token.ID}))
 	d.use(token, "token is inactive")
-	answer := d.get(tokenPath(token, "")).is(http.StatusOK).says("1 time<", "token is inactive, from 203.0.113.7", "This token is inactive", token.ID.String())
+	answer := d.get(tokenPath(token, "")).is(http.StatusOK).says("1 time<", "<bdi>token is inactive</bdi>, from <bdi>203.0.113.7</bdi>", "This token is inactive", token.ID.String())
 	want := []string{
 		"secret-scanning (automatic) deactivated the token just now found in a gist Status from active → to inactive",
 		"bob edited the token 1 hour ago Label from ci → to deploy Access from acme/api, read and write → to acme/api, read",

@@ -166,6 +166,10 @@ func resourceInWords(organization string, r events.Resource) (what, level string
 	return what, "read"
 }
 
+// isolated returns what somebody typed for a place that takes no markup, between characters
+// that keep its direction of writing from the text around it, as <bdi> does elsewhere.
+func isolated(typed string) string { return "\u2068" + typed + "\u2069" }
+
 // happening is an entry of a history in words.
 type happening struct {
 	When    instant

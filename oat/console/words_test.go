@@ -23,11 +23,13 @@ func TestAgo(t *testing.T) {
 	}
 }
 
-// What a spreadsheet takes for a formula begins with an apostrophe, and nothing else does.
+// Where a cell begins that a spreadsheet takes for a formula there is an apostrophe, and
+// nowhere else.
 func TestHarmless(t *testing.T) {
 	for cell, want := range map[string]string{
-		"": "", " ": " ", "api": "api", "a=1": "a=1", "'=1": "'=1", "=1": "'=1", "+1": "'+1", "-1": "'-1", "@x": "'@x", "\tx": "'\tx", "\r=": "'\r=", "\n=": "'\n=",
+		"": "", " ": " ", "api": "api", "a=1": "a=1", "'=1": "'=1", "=1": "'=1", "+1": "'+1", "-1": "'-1", "@x": "'@x", "\tx": "'\tx", "\r=": "'\r'=", "\n=": "'\n'=",
 		"  =1": "'  =1", "\u00a0=1": "'\u00a0=1", "|x": "'|x", "%x": "'%x", "＝1": "'＝1", "\xff=1": "\xff=1",
+		"x;=1": "x;'=1", "x; \"=1": "x;' \"=1", "a;b,+c\n-d": "a;b,'+c\n'-d", ";": ";",
 	} {
 		if got := harmless(cell); got != want {
 			t.Errorf("%q becomes %q, want %q", cell, got, want)

@@ -413,6 +413,11 @@ func TestOneNameHasOneSpelling(t *testing.T) {
 	if want := []string{composed, composed, composed}; !slices.Equal(asked, want) {
 		t.Errorf("SignIn was asked for %+q", asked)
 	}
+	var page tokenPage
+	d.ask(http.MethodGet, "/v2/orgs/%20acme/access-tokens", "alice", nil).as(200, &page)
+	if page.Total != 3 {
+		t.Errorf("%d tokens are listed", page.Total)
+	}
 	var audit struct{ Logs []any }
 	query := url.Values{"actor": {decomposed}, "name": {decomposed + " "}}.Encode()
 	d.ask(http.MethodGet, "/v2/auditlogs/acme?"+query, "alice", nil).as(200, &audit)
