@@ -85,7 +85,8 @@ func Open(ctx context.Context, file string, now func() time.Time) (*Accounts, er
 		return nil, fmt.Errorf("open accounts: %w", err)
 	}
 	name := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: url.Values{
-		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)"},
+		// No write-ahead log: it could not be opened while the disk is full.
+		"_pragma": {"busy_timeout(10000)", "synchronous(FULL)", "foreign_keys(ON)"},
 		"_txlock": {"immediate"},
 	}.Encode()}
 	db, err := sql.Open("sqlite", name.String())
