@@ -9,14 +9,14 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"math/big"
 	"net"
 	"net/url"
-	"os"
 	"slices"
 	"time"
+
+	"github.com/oatmill/oatmill/examples/internal/site"
 )
 
 // devTTL is how long a self-made certificate is good, and renewBefore how long before
@@ -26,29 +26,38 @@ const (
 	renewBefore = 7 * 24 * time.Hour
 )
 
-// tlsConfig is nil where plain HTTP is served.
-func (p *program) tlsConfig(options serveOptions) (*tls.Config, error) {
-	switch {
-	case options.tlsDev:
-		certificate, err := p.devCertificate(devHosts(options))
-		if err != nil {
-			return nil, err
-		}
-		p.say("console: the certificate %s is self-made, and browsers warn of it; its SHA-256 is %X",
-			p.folder().File("dev-cert.pem"), sha256.Sum256(certificate.Certificate[0]))
-		return configWith(certificate), nil
-	case options.tlsCert != "":
-		certificate, err := tls.LoadX509KeyPair(options.tlsCert, options.tlsKey)
-		if err != nil {
-			return nil, fmt.Errorf("certificate %s with key %s: %w", options.tlsCert, options.tlsKey, err)
-		}
-		if leaf := certificate.Leaf; p.now().After(leaf.NotAfter) || p.now().Before(leaf.NotBefore) {
-			return nil, fmt.Errorf("certificate %s is good from %s to %s, and not now", options.tlsCert,
-				leaf.NotBefore.Format(time.DateOnly), leaf.NotAfter.Format(time.DateOnly))
-		}
-		return configWith(certificate), nil
+// The files of a certificate of its own making.
+const (
+	devCertName = "dev-cert.pem"
+	devKeyName  = "dev-key.pem"
+)
+
+// givenCertificate returns a configuration with the certificate that the flags name, nil
+// where they name none.
+func (p *program) givenCertificate(options serveOptions) (*tls.Config, error) {
+	if options.tlsCert == "" {
+		return nil, nil
 	}
-	return nil, nil
+	certificate, err := tls.LoadX509KeyPair(options.tlsCert, options.tlsKey)
+	if err != nil {
+		return nil, fmt.Errorf("certificate %s with key %s: %w", options.tlsCert, options.tlsKey, err)
+	}
+	if leaf := certificate.Leaf; p.now().After(leaf.NotAfter) || p.now().Before(leaf.NotBefore) {
+		return nil, fmt.Errorf("certificate %s is good from %s to %s, and not now", options.tlsCert,
+			leaf.NotBefore.Format(time.DateOnly), leaf.NotAfter.Format(time.DateOnly))
+	}
+	return configWith(certificate), nil
+}
+
+// ownCertificate returns a configuration with the certificate in the data folder.
+func (p *program) ownCertificate(options serveOptions) (*tls.Config, error) {
+	certificate, err := p.devCertificate(devHosts(options))
+	if err != nil {
+		return nil, err
+	}
+	p.say("console: the certificate %s is self-made, and browsers warn of it; its SHA-256 is %X",
+		p.folder().File(devCertName), sha256.Sum256(certificate.Certificate[0]))
+	return configWith(certificate), nil
 }
 
 // configWith leaves versions and ciphers to Go, whose choices are kept up to date.
@@ -72,7 +81,7 @@ func devHosts(options serveOptions) []string {
 // devCertificate is the self-made certificate in the data folder, made anew when there is
 // none or when it will not do.
 func (p *program) devCertificate(hosts []string) (tls.Certificate, error) {
-	certFile, keyFile := p.folder().File("dev-cert.pem"), p.folder().File("dev-key.pem")
+	certFile, keyFile := p.folder().File(devCertName), p.folder().File(devKeyName)
 	kept, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err == nil && p.now().Add(renewBefore).Before(kept.Leaf.NotAfter) && covers(kept.Leaf, hosts) {
 		return kept, nil
@@ -81,7 +90,11 @@ func (p *program) devCertificate(hosts []string) (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("make a certificate: %w", err)
 	}
-	err = errors.Join(os.WriteFile(keyFile, key, 0o600), os.WriteFile(certFile, certificate, 0o600))
+	// A process killed between the two leaves files that do not fit, and the next start makes
+	// new ones.
+	if err = site.WriteFile(keyFile, key); err == nil {
+		err = site.WriteFile(certFile, certificate)
+	}
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("make a certificate: %w", err)
 	}

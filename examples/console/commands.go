@@ -10,11 +10,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/oatmill/oatmill/events/durable/sqlitelog"
 	"github.com/oatmill/oatmill/examples/internal/accounts"
 	"github.com/oatmill/oatmill/examples/internal/cli"
 	"github.com/oatmill/oatmill/examples/internal/site"
 	"github.com/oatmill/oatmill/oat"
+	"github.com/oatmill/oatmill/quota"
 )
 
 const defaultAddr = "127.0.0.1:8080"
@@ -38,7 +38,9 @@ owner alice; a link that signs her in once, and her password, are printed once.
   /v2/orgs/…         the API: access tokens; /v2/auditlogs/…, /v2/users/login,
                      /v2/auth/token, and its description at /v2/openapi.json
   /v2/…              the registry, with its token endpoint /token
-  /jwks.json         the keys of registry tokens, and /healthz
+  /jwks.json         the keys of registry tokens
+  /healthz, /readyz  200 while tokens can be verified, and while commands can be carried
+                     out, too; what cannot be done, and why, as JSON
 
 Browsers warn of the certificate that --tls-dev makes. Docker takes it on the loopback
 address; on other machines put it in /etc/docker/certs.d/HOST:PORT/ca.crt.
@@ -68,7 +70,11 @@ type serveOptions struct {
 	apiLimit        string
 	signInLimit     string
 	trustedProxies  []string
+	perAddress      int
 	verbose         bool
+
+	requests, tries quota.Rate   // of apiLimit and signInLimit
+	proxies         site.Proxies // of trustedProxies
 }
 
 func (o *serveOptions) flags(cmd *cobra.Command) {
@@ -84,6 +90,7 @@ func (o *serveOptions) flags(cmd *cobra.Command) {
 	f.StringVar(&o.apiLimit, "api-limit", "600/1m", "how many `requests` to the API each person may send")
 	f.StringVar(&o.signInLimit, "sign-in-limit", "20/1m", "how many `tries` to sign in each address has")
 	f.StringArrayVar(&o.trustedProxies, "trusted-proxy", nil, site.ProxyUsage)
+	f.IntVar(&o.perAddress, "connections-per-address", site.DefaultPerAddress, site.PerAddressUsage)
 	f.BoolVar(&o.verbose, "verbose", false, "log everything")
 }
 
@@ -96,17 +103,33 @@ func (o *serveOptions) scheme() string {
 	return "http"
 }
 
-// check looks at what would otherwise be noticed late, or never.
-func (o *serveOptions) check() error {
+// check reads the flags, before anything is created.
+func (o *serveOptions) check() (err error) {
+	if o.url, err = site.ParseURL("--url", o.url); err != nil {
+		return err
+	}
 	switch {
-	case !site.CheckURL(o.url):
-		return cli.Usagef("--url %q: want an address like https://hub.example.com", o.url)
 	case (o.tlsCert == "") != (o.tlsKey == ""):
 		return cli.Usagef("--tls-cert and --tls-key go together")
 	case o.tlsCert != "" && o.tlsDev:
 		return cli.Usagef("--tls-dev and --tls-cert exclude each other")
 	case o.tls() && strings.HasPrefix(o.url, "http:"):
 		return cli.Usagef("--url %q: want https, which is what TLS serves", o.url)
+	}
+	if o.requests, err = site.ParseRate("--api-limit", o.apiLimit); err != nil {
+		return err
+	}
+	if o.tries, err = site.ParseRate("--sign-in-limit", o.signInLimit); err != nil {
+		return err
+	}
+	if o.proxies, err = site.ParseProxies("--trusted-proxy", o.trustedProxies); err != nil {
+		return err
+	}
+	if err := site.CheckPerAddress(o.perAddress); err != nil {
+		return err
+	}
+	if err := site.CheckListen("--addr", o.addr); err != nil {
+		return err
 	}
 	return site.CheckPublic("--public-repo", o.publicRepos)
 }
@@ -157,36 +180,49 @@ stays so until its token ends, for ten minutes at most.`,
 	}
 }
 
-// withAccounts opens the accounts of a data folder that holds some.
-func (p *program) withAccounts(ctx context.Context, do func(*accounts.Accounts) error) (err error) {
+// withAccounts opens the accounts of a data folder that holds a log. The file is removed
+// again if it did not exist and do fails.
+func (p *program) withAccounts(ctx context.Context, do func(*accounts.Accounts) error) error {
 	if _, err := os.Stat(p.folder().Log()); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("there is nothing in %s: start the server once, or name its folder with --data", p.data)
 	}
-	a, err := accounts.Open(ctx, p.accountsFile(), p.now)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, a.Close()) }()
-	return do(a)
-}
-
-func (p *program) accountsFile() string { return p.folder().File("accounts.db") }
-
-// urlFile is where a server leaves its address for the other commands.
-func (p *program) urlFile() string { return p.folder().File("url") }
-
-// own makes somebody an owner. Without an organization it does nothing.
-func (p *program) own(ctx context.Context, name, organization string) error {
-	if organization == "" {
-		return nil
-	}
-	return p.folder().WithLog(ctx, func(log *sqlitelog.Log) error {
-		service, err := oat.New(oat.Config{Log: log})
+	return p.folder().Create(ctx, []string{accountsName}, func() (err error) {
+		a, err := accounts.Open(ctx, p.accountsFile(), p.now)
 		if err != nil {
 			return err
 		}
-		return service.AddOwner(ctx, oat.Actor{Host: "console", Reason: "user add"}, oat.AddOwner{Organization: organization, Owner: name})
+		defer func() { err = errors.Join(err, a.Close()) }()
+		return do(a)
 	})
+}
+
+// The names of files in the data folder, in addition to those of package site.
+const (
+	accountsName = "accounts.db"
+	apiKeyName   = "api.key"
+	urlName      = "url"
+)
+
+func (p *program) accountsFile() string { return p.folder().File(accountsName) }
+
+// urlFile is where a server leaves its address for the other commands.
+func (p *program) urlFile() string { return p.folder().File(urlName) }
+
+// own makes somebody an owner. Without an organization it does nothing.
+func (p *program) own(ctx context.Context, name, organization string) (err error) {
+	if organization == "" {
+		return nil
+	}
+	log, err := p.folder().OpenLog(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	service, err := oat.New(oat.Config{Log: log})
+	if err != nil {
+		return err
+	}
+	return service.AddOwner(ctx, oat.Actor{Host: "console", Reason: "user add"}, oat.AddOwner{Organization: organization, Owner: name})
 }
 
 // handOver prints what a person is given. The link begins with the address under which
@@ -196,8 +232,9 @@ func (p *program) handOver(c accounts.Credentials, err error) error {
 		return err
 	}
 	base, err := os.ReadFile(p.urlFile())
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	if address, unusable := site.ParseURL("url", string(base)); err != nil || unusable != nil || address == "" {
+		p.say("console: %s does not hold the server's address, with which the link begins: the server writes it when it starts", p.urlFile())
+		base = nil
 	}
 	_, err = fmt.Fprintf(p.stdout, "%s signs in once, until %s, at\n\n    %s\n\nor with this password, which is shown this once:\n\n    %s\n",
 		c.Name, c.Until.Local().Format("15:04"), string(base)+linkPath(c.Link), c.Password)

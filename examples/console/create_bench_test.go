@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/oatmill/oatmill/events/durable/sqlitelog"
 	"github.com/oatmill/oatmill/oat"
 )
 
@@ -23,16 +22,8 @@ import (
 func BenchmarkCreate(b *testing.B) {
 	const organizations = 64
 	p := &program{stdout: io.Discard, stderr: io.Discard, now: time.Now, data: filepath.Join(b.TempDir(), "data")}
-	must(b, p.folder().Create())
-	log, err := sqlitelog.Open(b.Context(), p.folder().Log(), sqlitelog.Config{})
-	must(b, err)
-	b.Cleanup(func() { must(b, log.Close()) })
-	s, err := p.newServer(b.Context(), log, serveOptions{apiLimit: "1000000/1m", signInLimit: "20/1m"}, "http://127.0.0.1:8080")
-	must(b, err)
-	b.Cleanup(func() { must(b, s.close()) })
+	s := p.opened(b, "--api-limit", "1000000/1m")
 	populate(b, s.service, 1+2*organizations)
-	handler, err := s.routes(false)
-	must(b, err)
 	must(b, s.runner.CatchUp(b.Context()))
 	c, err := s.accounts.Add(b.Context(), "alice")
 	must(b, err)
@@ -41,7 +32,7 @@ func BenchmarkCreate(b *testing.B) {
 		r.Header.Set("Content-Type", "application/json")
 		r.Header.Set("Authorization", "Bearer "+bearer)
 		answer := httptest.NewRecorder()
-		handler.ServeHTTP(answer, r)
+		s.handler.ServeHTTP(answer, r)
 		return answer
 	}
 	var signedIn struct{ Token string }

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/oatmill/oatmill/examples/internal/accounts"
+	"github.com/oatmill/oatmill/examples/internal/site"
 	"github.com/oatmill/oatmill/oat"
 	"github.com/oatmill/oatmill/quota"
 )
@@ -76,7 +77,7 @@ Scripts sign in with
 
     curl -d "{\"username\":\"%[3]s\",\"password\":\"$PASSWORD\"}" -H Content-Type:application/json %[5]s/v2/users/login
 
-`, firstOrganization, plan, c.Name, c.Until.Local().Format("15:04"), s.url, linkPath(c.Link), c.Password, s.host())
+`, firstOrganization, plan, c.Name, c.Until.Local().Format("15:04"), s.url, linkPath(c.Link), c.Password, site.RegistryHost(s.url))
 	if err != nil {
 		return fmt.Errorf("nobody got the password of %s: %q makes a new one: %w", c.Name, p.invocation("user", "reset", c.Name), err)
 	}

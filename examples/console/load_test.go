@@ -372,19 +372,10 @@ func BenchmarkListPage(b *testing.B) {
 func listPage(b *testing.B, organizations int) func() {
 	b.Helper()
 	p := &program{stdout: io.Discard, stderr: io.Discard, now: time.Now, data: filepath.Join(b.TempDir(), "data")}
-	must(b, p.folder().Create())
-	log, err := sqlitelog.Open(b.Context(), p.folder().Log(), sqlitelog.Config{})
-	must(b, err)
-	b.Cleanup(func() { must(b, log.Close()) })
-	service, err := oat.New(oat.Config{Log: log})
+	s := p.opened(b)
+	service, err := oat.New(oat.Config{Log: s.log})
 	must(b, err)
 	populate(b, service, organizations)
-
-	s, err := p.newServer(b.Context(), log, serveOptions{apiLimit: "600/1m", signInLimit: "20/1m"}, "http://127.0.0.1:8080")
-	must(b, err)
-	b.Cleanup(func() { must(b, s.close()) })
-	handler, err := s.routes(false)
-	must(b, err)
 	must(b, s.runner.CatchUp(b.Context()))
 	c, err := s.accounts.Add(b.Context(), "alice")
 	must(b, err)
@@ -394,7 +385,7 @@ func listPage(b *testing.B, organizations int) func() {
 		request := httptest.NewRequest(http.MethodGet, "/orgs/organization-0/tokens", nil)
 		request.AddCookie(&http.Cookie{Name: "oatmill", Value: session})
 		answer := httptest.NewRecorder()
-		handler.ServeHTTP(answer, request)
+		s.handler.ServeHTTP(answer, request)
 		if answer.Code != http.StatusOK || !listedToken.Match(answer.Body.Bytes()) {
 			b.Fatal(answer.Code, answer.Body)
 		}

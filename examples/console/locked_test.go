@@ -26,16 +26,12 @@ import (
 // Fails if the log has an error value of its own for a locked file, or the API answers 500.
 func TestLockedLog(t *testing.T) {
 	p := &program{stdout: io.Discard, stderr: io.Discard, now: time.Now, data: filepath.Join(t.TempDir(), "data")}
-	must(t, p.folder().Create())
+	s := p.opened(t, "--api-limit", "1000/1m", "--sign-in-limit", "20/1m")
 	log, err := sqlitelog.Open(t.Context(), p.folder().Log(), sqlitelog.Config{BusyTimeout: 20 * time.Millisecond})
 	must(t, err)
-	defer func() { must(t, log.Close()) }()
-	s, err := p.newServer(t.Context(), log, serveOptions{apiLimit: "1000/1m", signInLimit: "20/1m"}, "http://127.0.0.1:8080")
-	must(t, err)
-	defer func() { must(t, s.close()) }()
+	must(t, s.log.Close())
+	s.log.Log = log // gives up sooner
 	must(t, s.service.Register(t.Context(), oat.Actor{Host: "test"}, oat.Register{Organization: "acme", Plan: quota.Business, Owners: []string{"alice"}}))
-	handler, err := s.routes(false)
-	must(t, err)
 	must(t, s.runner.CatchUp(t.Context()))
 	alice, err := s.accounts.Add(t.Context(), "alice")
 	must(t, err)
@@ -48,7 +44,7 @@ func TestLockedLog(t *testing.T) {
 		r.Header.Set("Authorization", "Bearer "+bearer)
 		r.AddCookie(&http.Cookie{Name: "oatmill", Value: session})
 		w := httptest.NewRecorder()
-		handler.ServeHTTP(w, r)
+		s.handler.ServeHTTP(w, r)
 		return w
 	}
 	const forms, object = "application/x-www-form-urlencoded", "application/json"

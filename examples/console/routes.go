@@ -5,9 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
-	"os"
 
 	"github.com/oatmill/oatmill/examples/internal/accounts"
 	"github.com/oatmill/oatmill/examples/internal/site"
@@ -21,7 +19,9 @@ import (
 // routes is everything the server answers.
 func (s *server) routes(verbose bool) (http.Handler, error) {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/healthz", site.Health(s.verifier))
+	health := site.NewHealth(s.verifier, s.log)
+	mux.HandleFunc("/healthz", health.Live)
+	mux.HandleFunc("/readyz", health.Ready)
 	signIns := quota.NewAttempts(s.tries) // of the form and the API together
 	desk, err := newDesk(s, signIns)
 	if err != nil {
@@ -41,7 +41,7 @@ func (s *server) mountConsole(mux *http.ServeMux, desk *desk) error {
 		Service: s.service, Log: s.log, Runner: s.runner,
 		Tokens: s.models.tokens, Counts: s.models.counts, LastUsed: s.models.lastUsed, History: s.models.history, Daily: s.models.daily,
 		User: desk.user, SignIn: signInPath, SignOut: "/sign-out",
-		Repositories: s.data.Repositories, Registry: s.host(), TrustedOrigins: []string{s.url}, Logger: s.logger,
+		Repositories: s.data.Repositories, Registry: site.RegistryHost(s.url), TrustedOrigins: []string{s.url}, Logger: s.logger,
 	})
 	if err != nil {
 		return err
@@ -51,9 +51,14 @@ func (s *server) mountConsole(mux *http.ServeMux, desk *desk) error {
 }
 
 func (s *server) mountAPI(mux *http.ServeMux, signIns *quota.Attempts) (http.Handler, error) {
-	key, err := apiKey(s.data.File("api.key"))
+	// Sessions last minutes, but a restart should end none of them.
+	key, err := site.ReadKey(s.data.File(apiKeyName), hubapi.MinSecret, func() []byte {
+		key := make([]byte, hubapi.MinSecret)
+		_, _ = rand.Read(key) // never fails
+		return key
+	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("key of the API: %w", err)
 	}
 	api, err := hubapi.New(hubapi.Config{
 		Service: s.service, Log: s.log, Runner: s.runner,
@@ -75,32 +80,6 @@ func (s *server) checkPassword(ctx context.Context, name string, password oat.Se
 		return "", oat.ErrRefused
 	}
 	return name, err
-}
-
-// apiKey is the key that signs the API's sessions, made when there is none. They last
-// minutes, but a restart should end none of them.
-func apiKey(file string) ([]byte, error) {
-	made, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err == nil {
-		key := make([]byte, hubapi.MinSecret)
-		_, _ = rand.Read(key) // never fails
-		_, err = made.Write(key)
-		return key, errors.Join(err, made.Sync(), made.Close())
-	}
-	if !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("key of the API: %w", err)
-	}
-	if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("key of the API: others than its owner may use %s: chmod 600 it", file)
-	}
-	key, err := os.ReadFile(file)
-	if err == nil && len(key) != hubapi.MinSecret {
-		err = fmt.Errorf("%s does not hold a whole key: remove it, and a new one is made", file)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("key of the API: %w", err)
-	}
-	return key, nil
 }
 
 // mountRegistry registers the registry for its own addresses below /v2/. All others there are of

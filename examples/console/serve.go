@@ -2,16 +2,14 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
+	"net/http"
 	"strings"
 	"time"
 
-	"github.com/oatmill/oatmill/events/durable/sqlitelog"
 	"github.com/oatmill/oatmill/examples/internal/accounts"
 	"github.com/oatmill/oatmill/examples/internal/cli"
 	"github.com/oatmill/oatmill/examples/internal/site"
@@ -32,7 +30,7 @@ const recordInterval = 500 * time.Millisecond
 type server struct {
 	url      string // where people and clients reach it
 	data     site.Folder
-	log      *sqlitelog.Log
+	log      *site.WatchedLog
 	logger   *slog.Logger
 	accounts *accounts.Accounts
 	recorder *oat.Recorder
@@ -46,6 +44,7 @@ type server struct {
 	tries    quota.Rate // of one address to sign in
 	proxies  site.Proxies
 	hsts     bool // browsers are to reach it by HTTPS alone
+	handler  http.Handler
 }
 
 // models are the read models that the console and the API show.
@@ -61,49 +60,69 @@ func newModels() models {
 	return models{projection.NewTokens(), projection.NewCounts(nil), projection.NewLastUsed(), projection.NewHistory(), projection.NewDaily(0)}
 }
 
-// serve opens everything, serves until ctx ends, and closes everything.
+// serve opens everything, serves until ctx ends, and closes everything. What cannot work is
+// refused before anything is created: flags, the address, and the given certificate first.
 func (p *program) serve(ctx context.Context, options serveOptions) error {
 	if err := options.check(); err != nil {
 		return err
 	}
-	// The address comes first: where another server has it, nothing is touched.
 	listener, err := listen(options)
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
-	return p.folder().WithLog(ctx, func(log *sqlitelog.Log) error {
-		config, err := p.tlsConfig(options)
-		if err != nil {
-			return err
-		}
-		s, err := p.newServer(ctx, log, options, site.BaseURL(options.url, options.scheme(), listener.Addr()))
-		if err != nil {
-			return err
-		}
-		return p.run(ctx, s, listener, config, options)
-	})
-}
-
-// run serves, once the first start has done what it has to.
-func (p *program) run(ctx context.Context, s *server, listener net.Listener, config *tls.Config, options serveOptions) error {
-	handler, err := s.routes(options.verbose)
-	if err == nil {
-		err = os.WriteFile(p.urlFile(), []byte(s.url), 0o600)
+	if options.url, err = site.BaseURL(options.url, options.scheme(), listener.Addr()); err != nil {
+		return err
 	}
-	if err == nil {
-		err = p.firstStart(ctx, s)
-	}
+	config, err := p.givenCertificate(options)
 	if err != nil {
-		return errors.Join(err, s.close())
+		return err
+	}
+	var s *server
+	err = p.folder().Create(ctx, files(options), func() (err error) {
+		if options.tlsDev {
+			if config, err = p.ownCertificate(options); err != nil {
+				return err
+			}
+		}
+		s, err = p.start(ctx, options)
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	serving := site.Serving{
-		HTTP: site.NewHTTP(handler, s.logger), Listener: listener, TLS: config != nil,
+		HTTP: site.NewHTTP(s.handler, s.logger), Listener: listener, TLS: config != nil, PerAddress: options.perAddress, Proxies: options.proxies,
 		Follow: s.runner.Run, Close: s.close, Logger: s.logger,
 	}
 	serving.HTTP.TLSConfig = config
 	p.say("console: serving %s from %s; Ctrl-C stops it", s.url, p.data)
 	return serving.Run(ctx)
+}
+
+// files are those that a start creates where they do not exist.
+func files(options serveOptions) []string {
+	names := []string{site.LogName, site.KeysName, site.JWKSName, accountsName, apiKeyName, urlName}
+	if options.tlsDev {
+		names = append(names, devCertName, devKeyName)
+	}
+	return names
+}
+
+// start opens everything, and does what a first start has to.
+func (p *program) start(ctx context.Context, options serveOptions) (*server, error) {
+	s, err := p.newServer(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	// The other commands need it, and serving does not.
+	if err := site.WriteFile(p.urlFile(), []byte(s.url)); err != nil {
+		s.logger.Error("the links that other commands print have an old address", "error", err)
+	}
+	if err := p.firstStart(ctx, s); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
 }
 
 // listen refuses to let passwords and secrets travel unprotected.
@@ -119,40 +138,47 @@ func listen(options serveOptions) (net.Listener, error) {
 	return listener, nil
 }
 
-func (p *program) newServer(ctx context.Context, log *sqlitelog.Log, options serveOptions, base string) (s *server, err error) {
-	s = &server{url: base, data: p.folder(), log: log, logger: site.NewLogger(p.stderr, options.verbose), models: newModels(), public: options.publicRepos}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.close())
-		}
-	}()
-	if s.requests, err = site.ParseRate("--api-limit", options.apiLimit); err != nil {
-		return s, err
+// newServer opens everything in the data folder.
+func (p *program) newServer(ctx context.Context, options serveOptions) (s *server, err error) {
+	log, err := p.folder().OpenLog(ctx)
+	if err != nil {
+		return nil, err
 	}
-	if s.tries, err = site.ParseRate("--sign-in-limit", options.signInLimit); err != nil {
-		return s, err
+	s = &server{
+		url: options.url, data: p.folder(), logger: site.NewLogger(p.stderr, options.verbose), models: newModels(),
+		public: options.publicRepos, requests: options.requests, tries: options.tries, proxies: options.proxies,
 	}
-	if s.proxies, err = site.ParseProxies("--trusted-proxy", options.trustedProxies); err != nil {
-		return s, err
-	}
+	s.log = site.Watch(log, s.logger)
 	// A certificate of its own making must not bind everything else on this machine.
 	s.hsts = s.secure() && !options.tlsDev
-	if s.accounts, err = accounts.Open(ctx, p.accountsFile(), p.now); err != nil {
-		return s, err
+	if s.accounts, err = accounts.Open(ctx, p.accountsFile(), p.now); err == nil {
+		err = s.build(options.verbose)
 	}
-	if s.recorder, err = oat.NewRecorder(oat.RecorderConfig{Log: log, Interval: recordInterval, Logger: s.logger}); err != nil {
-		return s, err
+	if err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+// build puts the parts together.
+func (s *server) build(verbose bool) (err error) {
+	if s.recorder, err = oat.NewRecorder(oat.RecorderConfig{Log: s.log, Interval: recordInterval, Logger: s.logger}); err != nil {
+		return err
 	}
 	s.verifier = oat.NewVerifier(oat.VerifierConfig{Recorder: s.recorder, Logger: s.logger})
-	if s.service, err = oat.New(oat.Config{Log: log, Verifier: s.verifier, Logger: s.logger}); err != nil {
-		return s, err
+	if s.service, err = oat.New(oat.Config{Log: s.log, Verifier: s.verifier, Logger: s.logger}); err != nil {
+		return err
 	}
 	s.runner, err = projection.NewRunner(projection.RunnerConfig{
-		Log:         log,
+		Log:         s.log,
 		Projections: []projection.Projection{s.verifier, s.models.tokens, s.models.counts, s.models.lastUsed, s.models.history, s.models.daily},
 		Logger:      s.logger,
 	})
-	return s, err
+	if err != nil {
+		return err
+	}
+	s.handler, err = s.routes(verbose)
+	return err
 }
 
 // close ends what needs ending, and writes down the uses that were not yet.
@@ -164,15 +190,8 @@ func (s *server) close() (err error) {
 	if s.accounts != nil {
 		err = errors.Join(err, s.accounts.Close())
 	}
-	return err
+	return errors.Join(err, s.log.Close())
 }
 
 // secure tells whether browsers reach it by HTTPS, by itself or behind a proxy.
 func (s *server) secure() bool { return strings.HasPrefix(s.url, "https:") }
-
-// host is what docker login is given.
-func (s *server) host() string {
-	_, host, _ := strings.Cut(s.url, "://")
-	host, _, _ = strings.Cut(host, "/")
-	return host
-}

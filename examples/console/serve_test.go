@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -22,9 +21,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/crane"
 	"github.com/spf13/cobra"
 
-	"github.com/oatmill/oatmill/events/durable/sqlitelog"
 	"github.com/oatmill/oatmill/examples/internal/clitest"
-	"github.com/oatmill/oatmill/examples/internal/site"
 )
 
 // process is the server in a process of its own.
@@ -341,24 +338,29 @@ func TestStrictTransport(t *testing.T) {
 	}
 }
 
-// answer is that of a server with these flags, without a network.
-func (p *program) answer(t *testing.T, path string, args ...string) *httptest.ResponseRecorder {
+// opened is a server with these flags, without a network.
+func (p *program) opened(t testing.TB, args ...string) (s *server) {
 	t.Helper()
 	var options serveOptions
 	flags := new(cobra.Command)
 	options.flags(flags)
 	must(t, flags.ParseFlags(args))
-	recorder := httptest.NewRecorder()
-	must(t, p.folder().WithLog(t.Context(), func(log *sqlitelog.Log) error {
-		s, err := p.newServer(t.Context(), log, options, site.BaseURL(options.url, "http", new(net.TCPAddr)))
-		if err != nil {
-			return err
-		}
-		handler, err := s.routes(false)
-		if err == nil {
-			handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, path, nil))
-		}
-		return errors.Join(err, s.close())
+	must(t, options.check())
+	if options.url == "" {
+		options.url = "http://127.0.0.1:8080"
+	}
+	must(t, p.folder().Create(t.Context(), files(options), func() (err error) {
+		s, err = p.newServer(t.Context(), options)
+		return err
 	}))
+	t.Cleanup(func() { must(t, s.close()) })
+	return s
+}
+
+// answer is that of a server with these flags.
+func (p *program) answer(t *testing.T, path string, args ...string) *httptest.ResponseRecorder {
+	t.Helper()
+	recorder := httptest.NewRecorder()
+	p.opened(t, args...).handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, path, nil))
 	return recorder
 }

@@ -272,7 +272,7 @@ func TestNoRegistryThere(t *testing.T) {
 // TestForeignFile: a file that is no log is named, refused, and left as it is.
 func TestForeignFile(t *testing.T) {
 	c := shell{filepath.Join(t.TempDir(), "data")}
-	if err := site.Folder(c.data).Create(); err != nil {
+	if err := os.Mkdir(c.data, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	const text = "these are the accounts of 1987, and no database at all"

@@ -23,7 +23,7 @@ const (
 
 // firstStart brings the verifier up to date, and where the log is empty it begins it
 // with something to try the registry with.
-func (p *program) firstStart(ctx context.Context, s *server, addr string) error {
+func (p *program) firstStart(ctx context.Context, s *server) error {
 	if err := s.runner.CatchUp(ctx); err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func (p *program) firstStart(ctx context.Context, s *server, addr string) error 
 	if err != nil {
 		return err
 	}
-	return p.welcome(addr, token, secret)
+	return p.welcome(site.RegistryHost(s.url), token, secret)
 }
 
 // halfStarted tells whether all the log holds is what a first start leaves that was
@@ -67,8 +67,8 @@ func (s *server) halfStarted(ctx context.Context, by oat.Actor) (bool, error) {
 }
 
 // welcome prints what the first start made, with commands that can be pasted.
-func (p *program) welcome(addr string, token oat.Token, secret oat.Secret) error {
-	image := addr + "/" + firstOrganization + "/hello"
+func (p *program) welcome(host string, token oat.Token, secret oat.Secret) error {
+	image := host + "/" + firstOrganization + "/hello"
 	_, err := fmt.Fprintf(p.stdout, `Registered the organization %[1]s (plan %[2]s, owner %[3]s) and generated a token:
 %[4]q, %[5]s, %[6]s.
 This is its secret. It is shown this once:
@@ -88,7 +88,7 @@ Revoke the token, and see that the next pull is refused:
     docker pull %[9]s
 
 `, firstOrganization, firstPlan, firstOwner, token.Label, accessInWords(firstOrganization, token.Resources),
-		expiryInWords(token.Expires.String()), secret.Reveal(), addr, image, p.invocation(), token.ID)
+		expiryInWords(token.Expires.String()), secret.Reveal(), host, image, p.invocation(), token.ID)
 	if err != nil {
 		return fmt.Errorf("token %s was generated, but nobody got its secret: delete it: %w", token.ID, err)
 	}

@@ -21,7 +21,8 @@ func (p *program) withLog(ctx context.Context, do func(*sqlitelog.Log) error) er
 	return p.withNewLog(ctx, do)
 }
 
-// withNewLog does the same in a folder that it makes where there is none.
+// withNewLog does the same in a folder that it makes where there is none. What it made is
+// removed again where do fails.
 func (p *program) withNewLog(ctx context.Context, do func(*sqlitelog.Log) error) error {
 	return site.Folder(p.data).WithLog(ctx, do)
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"io"
 	"io/fs"
 	"net"
@@ -242,23 +241,6 @@ func TestNoPullLimit(t *testing.T) {
 	}
 }
 
-// TestHealth: a server that is up to date says so, and how far behind it was.
-func TestHealth(t *testing.T) {
-	s := registered(t).serve(t)
-	response, err := http.Get("http://" + s.addr + "/healthz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	var health struct {
-		Status string
-		Delay  *float64 `json:"follow_delay_ms"`
-	}
-	if err := json.NewDecoder(response.Body).Decode(&health); err != nil || response.StatusCode != http.StatusOK || health.Status != "ok" || health.Delay == nil {
-		t.Errorf("the health is %d %+v (%v)", response.StatusCode, health, err)
-	}
-}
-
 // TestStopFinishesRequests: an upload that has begun when the server is told to stop
 // is finished, while no new request is taken. With Close in place of Shutdown in drain
 // it fails.
@@ -343,20 +325,21 @@ func TestCannotStart(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		data, addr string
+		code       int
 		word       string
 	}{
-		"port in use":        {s.data, s.addr, s.addr},
-		"no such address":    {s.data, "nonsense", "nonsense"},
-		"data is a file":     {file, "127.0.0.1:0", file},
-		"data below a file":  {filepath.Join(file, "data"), "127.0.0.1:0", file},
-		"data not permitted": {filepath.Join(locked, "data"), "127.0.0.1:0", locked},
+		"port in use":        {s.data, s.addr, cli.Refused, s.addr},
+		"no such address":    {s.data, "nonsense", cli.Usage, "nonsense"},
+		"data is a file":     {file, "127.0.0.1:0", cli.Refused, file},
+		"data below a file":  {filepath.Join(file, "data"), "127.0.0.1:0", cli.Refused, file},
+		"data not permitted": {filepath.Join(locked, "data"), "127.0.0.1:0", cli.Refused, locked},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cmd := clitest.Process(t, "--data", test.data, "--addr", test.addr)
 			var stderr bytes.Buffer
 			cmd.Stderr = &stderr
-			if code := exitCode(t, cmd.Run()); code != cli.Refused {
-				t.Errorf("it ended with %d, want %d", code, cli.Refused)
+			if code := exitCode(t, cmd.Run()); code != test.code {
+				t.Errorf("it ended with %d, want %d", code, test.code)
 			}
 			oneClearLine(t, stderr.String(), test.word)
 		})

@@ -49,11 +49,10 @@ func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr
 	root.SetErr(stderr)
 	cmd, err := root.ExecuteContextC(ctx)
 	refused, isRefused := err.(*refusedError)
-	var wrong *usageError
 	switch {
 	case err == nil:
 		return Done
-	case isRefused && !errors.As(err, &wrong):
+	case isRefused && !IsUsage(err):
 		fmt.Fprintf(stderr, "%s: %s\n", root.Name(), OneLine(refused.error))
 		return Refused
 	}
@@ -69,6 +68,12 @@ func (e *usageError) Error() string { return e.problem }
 // Usagef is an error of whoever wrote the command line.
 func Usagef(format string, args ...any) error {
 	return &usageError{fmt.Sprintf(format, args...)}
+}
+
+// IsUsage reports whether an error is one of [Usagef].
+func IsUsage(err error) bool {
+	var wrong *usageError
+	return errors.As(err, &wrong)
 }
 
 // refusedError comes from a command, and not from cobra, whose errors are all about the

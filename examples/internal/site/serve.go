@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log"
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -29,6 +27,10 @@ type Serving struct {
 	HTTP     *http.Server
 	Listener net.Listener
 	TLS      bool
+	// PerAddress is how many connections each address may have open, 0 for any number, as
+	// addresses of Proxies may.
+	PerAddress int
+	Proxies    Proxies
 	// Follow keeps what is folded from the log up with it, until its context ends.
 	Follow func(context.Context) error
 	// Close ends what needs ending, after the last request.
@@ -40,9 +42,11 @@ type Serving struct {
 func (s *Serving) Run(ctx context.Context) error {
 	following, stopFollowing := context.WithCancel(context.Background())
 	defer stopFollowing()
+	connections := newConnections(s.PerAddress, s.Proxies, s.Logger)
+	s.HTTP.ConnState = connections.changed
 	followed, served := make(chan error, 1), make(chan error, 1)
 	go func() { followed <- s.Follow(following) }()
-	go func() { served <- s.serve() }()
+	go func() { served <- s.serve(connections.limit(s.Listener)) }()
 	var failed error
 	select {
 	case <-ctx.Done():
@@ -58,11 +62,11 @@ func (s *Serving) Run(ctx context.Context) error {
 	return errors.Join(failed, drained, <-followed, s.Close())
 }
 
-func (s *Serving) serve() error {
+func (s *Serving) serve(listener net.Listener) error {
 	if s.TLS {
-		return s.HTTP.ServeTLS(s.Listener, "", "") // the certificate is in HTTP.TLSConfig
+		return s.HTTP.ServeTLS(listener, "", "") // the certificate is in HTTP.TLSConfig
 	}
-	return s.HTTP.Serve(s.Listener)
+	return s.HTTP.Serve(listener)
 }
 
 // drain lets requests that have begun finish, for a while.
@@ -127,48 +131,17 @@ func NewLogger(w io.Writer, verbose bool) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 }
 
-// CheckURL looks at an address that somebody gave, and may have left out.
-func CheckURL(given string) bool {
-	at, err := url.Parse(given)
-	return given == "" || err == nil && at.Host != "" && (at.Scheme == "http" || at.Scheme == "https")
-}
-
-// BaseURL is how clients reach a server that listens on addr.
-func BaseURL(given, scheme string, addr net.Addr) string {
-	if given != "" {
-		return strings.TrimSuffix(given, "/")
-	}
-	host, port, err := net.SplitHostPort(addr.String())
-	if ip := net.ParseIP(host); err == nil && ip != nil && ip.IsUnspecified() {
-		return scheme + "://" + net.JoinHostPort("127.0.0.1", port)
-	}
-	return scheme + "://" + addr.String()
-}
-
-// Health tells whether the server can tell good tokens from revoked ones.
-func Health(verifier *oat.Verifier) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		status := verifier.Status()
-		state, code := "ok", http.StatusOK
-		if status.Stale {
-			state, code = "stale", http.StatusServiceUnavailable
-		}
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(code)
-		fmt.Fprintf(w, `{"status":%q,"follow_delay_ms":%.1f}`+"\n", state, float64(status.FollowDelay)/float64(time.Millisecond))
-	}
-}
-
 // LogFailures logs every answer that says that the server failed. It names the pattern
 // that the request matched and, below /v2/, the path; other paths may hold what opens.
 func LogFailures(logger *slog.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		watched := &statusWriter{ResponseWriter: w}
 		next.ServeHTTP(watched, r)
-		if watched.status < http.StatusInternalServerError {
+		path := r.Pattern
+		// That the server is not ready is an answer, and logged once by the log it is about.
+		if watched.status < http.StatusInternalServerError || path == "/healthz" || path == "/readyz" {
 			return
 		}
-		path := r.Pattern
 		if strings.HasPrefix(r.URL.Path, "/v2/") {
 			path = r.URL.Path
 		}

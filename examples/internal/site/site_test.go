@@ -1,7 +1,6 @@
 package site_test
 
 import (
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,27 +30,6 @@ func TestRepositories(t *testing.T) {
 	}
 	if got, err := data.Repositories(t.Context(), "nobody", ""); err != nil || len(got) > 0 {
 		t.Errorf("of nobody suggested are %q (%v)", got, err)
-	}
-}
-
-func TestBaseURL(t *testing.T) {
-	for _, c := range []struct{ given, scheme, listens, want string }{
-		{"", "http", "127.0.0.1:8080", "http://127.0.0.1:8080"},
-		{"", "https", "[::]:8443", "https://127.0.0.1:8443"},
-		{"https://hub.example.com/", "http", "127.0.0.1:8080", "https://hub.example.com"},
-	} {
-		addr, err := net.ResolveTCPAddr("tcp", c.listens)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := site.BaseURL(c.given, c.scheme, addr); got != c.want {
-			t.Errorf("on %s with %q it is %s, want %s", c.listens, c.given, got, c.want)
-		}
-	}
-	for given, want := range map[string]bool{"": true, "https://hub.example.com": true, "hub.example.com": false, "ftp://hub": false, "https://": false} {
-		if site.CheckURL(given) != want {
-			t.Errorf("%q is taken for an address: %t", given, !want)
-		}
 	}
 }
 
