@@ -71,8 +71,9 @@ type Config struct {
 	Registry string
 	// Title stands at the head of each page. "" means "Admin Console".
 	Title string
-	// TrustedOrigins may post to the console beside its own, like
-	// "https://admin.example.com": only for a proxy that changes the host's name.
+	// TrustedOrigins may post to the console in addition to its own, like
+	// "https://admin.example.com": only for a proxy that changes the host's name. Case, the
+	// scheme's own port and a slash at the end make no difference.
 	TrustedOrigins []string
 
 	// Now is the clock. nil means [time.Now].
@@ -110,14 +111,17 @@ func New(cfg Config) (*Console, error) {
 	}
 	c := &Console{cfg: cfg, pages: pages, assets: assets}
 	c.routes = c.table()
-	guard := http.NewCrossOriginProtection()
-	for _, origin := range cfg.TrustedOrigins {
-		if err := guard.AddTrustedOrigin(origin); err != nil {
-			return nil, fmt.Errorf("new console: Config.TrustedOrigins: %w", err)
+	protection := http.NewCrossOriginProtection()
+	for _, trusted := range cfg.TrustedOrigins {
+		origin, err := parseOrigin(trusted)
+		if err == nil {
+			err = protection.AddTrustedOrigin(origin)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("new console: Config.TrustedOrigins: %q: %w", trusted, err)
 		}
 	}
-	guard.SetDenyHandler(http.HandlerFunc(c.crossOrigin))
-	c.handler = guard.Handler(c.mux())
+	c.handler = c.guard(protection, c.mux())
 	return c, nil
 }
 

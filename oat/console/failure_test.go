@@ -174,6 +174,9 @@ func TestConfig(t *testing.T) {
 		"Config.User is required":     func(c *console.Config) { c.User = nil },
 		"Config.SignOut":              func(c *console.Config) { c.SignOut = "//evil.example/" },
 		"Config.TrustedOrigins":       func(c *console.Config) { c.TrustedOrigins = []string{"admin.example.com/x"} },
+		`"https://a.example/x"`:       func(c *console.Config) { c.TrustedOrigins = []string{"https://a.example/x"} },
+		"ftp://a.example":             func(c *console.Config) { c.TrustedOrigins = []string{"ftp://a.example"} },
+		"https://bücher.example":      func(c *console.Config) { c.TrustedOrigins = []string{"https://bücher.example"} },
 	} {
 		cfg := good
 		change(&cfg)

@@ -264,13 +264,68 @@ func TestPostsOfOtherSites(t *testing.T) {
 	d.send(r).leads("/orgs/acme/tokens?notice=deleted")
 }
 
+// TestTrustedOrigin takes a post from the trusted origin in the form in which browsers send
+// it, however the host wrote it. Sources: RFC 3986, 6.2.2.1 and 6.2.3; RFC 6454, 6.2.
+//
+// Fails if New passes on the address as it is, or if parseOrigin leaves out one of its steps.
 func TestTrustedOrigin(t *testing.T) {
-	d := newDesk(t, func(cfg *console.Config) { cfg.TrustedOrigins = []string{"https://admin.example.com"} })
-	token, _ := d.generate("ci", oat.Never())
-	r := posted(tokenPath(token, "/delete"), nil)
-	r.Header.Del("Sec-Fetch-Site")
-	r.Header.Set("Origin", "https://admin.example.com")
-	d.send(r).leads("/orgs/acme/tokens?notice=deleted")
+	for trusted, origin := range map[string]string{
+		"https://admin.example.com":      "https://admin.example.com",
+		"HTTPS://Admin.Example.com":      "https://admin.example.com",
+		"https://admin.example.com:443/": "https://admin.example.com",
+		"https://admin.example.com:":     "https://admin.example.com",
+		"http://ADMIN:80":                "http://admin",
+		"http://admin:443":               "http://admin:443",
+		"https://[2001:DB8::1]:443":      "https://[2001:db8::1]",
+	} {
+		d := newDesk(t, func(cfg *console.Config) { cfg.TrustedOrigins = []string{trusted} })
+		token, _ := d.generate("ci", oat.Never())
+		post := func(from string) answer {
+			r := posted(tokenPath(token, "/delete"), nil)
+			r.Header.Del("Sec-Fetch-Site")
+			r.Header.Set("Origin", from)
+			return d.send(r)
+		}
+		post(origin + ":8443").is(http.StatusForbidden)
+		post(strings.Replace(origin, "://", "://x", 1)).is(http.StatusForbidden)
+		post(origin).leads("/orgs/acme/tokens?notice=deleted")
+	}
+}
+
+// TestOriginOfHost compares the Origin, which browsers write in one form, with the Host,
+// which a proxy may write in capitals or with the scheme's own port. Sources: RFC 9110, 4.2.3
+// and 7.2; RFC 6454, 6.2.
+//
+// Fails if guard compares the Host as it is, or leaves out any port.
+func TestOriginOfHost(t *testing.T) {
+	d := newDesk(t)
+	for _, c := range []struct {
+		origin, host string
+		same         bool
+	}{
+		{"https://hub.example.com", "hub.example.com", true},
+		{"https://hub.example.com", "HUB.Example.com", true},
+		{"https://hub.example.com", "hub.example.com:443", true},
+		{"http://hub.example.com", "hub.example.com:80", true},
+		{"https://hub.example.com:8443", "Hub.example.com:8443", true},
+		{"https://hub.example.com", "hub.example.com:80", false},
+		{"http://hub.example.com", "hub.example.com:443", false},
+		{"https://hub.example.com", "hub.example.com:8443", false},
+		{"https://evil.example", "hub.example.com", false},
+	} {
+		token, _ := d.generate("ci", oat.Never())
+		r := posted(tokenPath(token, "/delete"), nil)
+		r.Header.Del("Sec-Fetch-Site")
+		r.Header.Set("Origin", c.origin)
+		r.Host = c.host
+		answer := d.send(r)
+		if c.same {
+			answer.leads("/orgs/acme/tokens?notice=deleted")
+		} else {
+			answer.is(http.StatusForbidden)
+			d.send(posted(tokenPath(token, "/delete"), nil)).leads("/orgs/acme/tokens?notice=deleted")
+		}
+	}
 }
 
 // Of methods, each address takes those it is for.
