@@ -1,7 +1,9 @@
 package main
 
 import (
+	"database/sql"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -345,4 +347,26 @@ func TestJSONIsWhatWasGranted(t *testing.T) {
 	if list.Tokens[0].ExpiresAt != nil || list.Tokens[0].LastUsed != nil {
 		t.Errorf("a token that never expires and was never used says %+v", list.Tokens[0])
 	}
+}
+
+// A row that somebody inserted behind the library's back, with the next version and a
+// fitting hash of the record before it, is no part of the log: its token opens nowhere, verify
+// names it, and the next command on the organization refuses to write around it. Fails if
+// verify does not check the file.
+func TestVerifyNamesAnInsertedRow(t *testing.T) {
+	c := registered(t)
+	c.generate(t, "acme", "ci", "--public")
+	c.do(t, "verify", "acme")
+	db, err := sql.Open("sqlite", filepath.Join(c.data, site.LogName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = db.Exec(`INSERT INTO records (position, stream, version, id, type, time, actor, previous, hash, data)
+SELECT position + 1, stream, version + 1, '01KBCDEFGHJKMNPQRSTVWXYZ01', type, time, actor, hash, hash, data
+FROM records ORDER BY position DESC LIMIT 1`)
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	c.refuse(t, cli.Refused, []string{"verify", "acme"}, "organization/acme")
+	c.refuse(t, cli.Refused, []string{"token", "generate", "acme", "--label", "next", "--public", "--as", "alice"}, "organization/acme")
 }

@@ -19,7 +19,8 @@ func (p *program) verifyCommand() *cobra.Command {
 		Use:   "verify ORG",
 		Short: "Check that nobody changed an organization's records",
 		Long: `Check the hash chains of an organization: that no record was changed, removed or
-slipped in, of what was decided and of how tokens were used.
+slipped in, of what was decided and of how tokens were used. Then check the whole file:
+that no record of any organization is missing, changed or added behind the library's back.
 
 The head that is printed sums up everything decided so far. Note it where whoever
 can write to the data folder cannot, and give it to --head later: then a stream that
@@ -41,7 +42,7 @@ was replaced as a whole, or cut short, is found as well.`,
 	return cmd
 }
 
-func (p *program) verify(ctx context.Context, log events.Log, organization string, noted []events.Head) error {
+func (p *program) verify(ctx context.Context, log *sqlitelog.Log, organization string, noted []events.Head) error {
 	stream, err := events.ParseStreamID(string(events.OrganizationStream(organization)))
 	if err != nil {
 		return unknownOrganization(organization)
@@ -55,6 +56,9 @@ func (p *program) verify(ctx context.Context, log events.Log, organization strin
 	}
 	usage, err := events.VerifyChain(ctx, log, events.UsageStream(organization))
 	if err != nil {
+		return err
+	}
+	if err := log.Check(ctx); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(p.stdout, "%s: %s, every link holds\n%s: %s, every link holds\nhead %d:%s\n",
