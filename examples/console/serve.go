@@ -96,7 +96,7 @@ func (p *program) serve(ctx context.Context, options serveOptions) error {
 		Follow: s.runner.Run, Close: s.close, Logger: s.logger,
 	}
 	serving.HTTP.TLSConfig = config
-	p.say("console: serving %s from %s; Ctrl-C stops it", s.url, p.data)
+	p.say("console: serving %s from %s, listening on %s; Ctrl-C stops it", s.url, p.data, listener.Addr())
 	return serving.Run(ctx)
 }
 

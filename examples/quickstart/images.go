@@ -145,10 +145,15 @@ func drain(layer io.ReadCloser, err error) error {
 	return errors.Join(err, layer.Close())
 }
 
-// isUnauthorized tells whether the registry refused.
-func isUnauthorized(err error) bool {
+// isUnauthorized reports whether the registry refused the credentials.
+func isUnauthorized(err error) bool { return isStatus(err, http.StatusUnauthorized) }
+
+// isDenied reports whether the registry refused what the credentials are not good for.
+func isDenied(err error) bool { return isStatus(err, http.StatusForbidden) }
+
+func isStatus(err error, status int) bool {
 	var refused *transport.Error
-	return errors.As(err, &refused) && refused.StatusCode == http.StatusUnauthorized
+	return errors.As(err, &refused) && refused.StatusCode == status
 }
 
 func (i *images) close() error {

@@ -124,7 +124,7 @@ func (t *tour) editToReadOnly(ctx context.Context) (string, error) {
 		return "", err
 	}
 	_, err = t.images.push(ctx, "v2")
-	if !isUnauthorized(err) {
+	if !isDenied(err) {
 		return "", fmt.Errorf("push with a read-only token: %w", unexpected(err))
 	}
 	if _, err := t.images.pull(ctx, "v1"); err != nil {

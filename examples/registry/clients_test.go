@@ -111,10 +111,10 @@ func TestClientsPrintWhatATokenLacks(t *testing.T) {
 //
 // Fails if clients begin to take other realms, and the documentation is to be changed.
 func TestRealmOnAnotherPrivateAddressIsRefused(t *testing.T) {
-	listening := regexp.MustCompile(`--password-stdin (127\S+)\n`) // the first start prints where
+	listening := regexp.MustCompile(`listening on (127\S+);`)
 	for _, url := range []string{"http://127.0.0.1:1", "http://10.1.2.3", "http://[fe80::1]:5000"} {
 		s := shell{filepath.Join(t.TempDir(), "data")}.serve(t, "--url", url)
-		addr := s.Await(t, s.Stdout, listening)
+		addr := s.Await(t, s.Stderr, listening)
 		if _, err := crane.Pull(addr+"/acme/api:v1", as(s.firstSecret(t))); err == nil || !strings.Contains(err.Error(), "private or link-local address") {
 			t.Errorf("with the realm %s/token: %v", url, err)
 		}

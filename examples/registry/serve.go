@@ -108,7 +108,7 @@ func (p *program) serve(ctx context.Context, options serveOptions) error {
 	if err != nil {
 		return err
 	}
-	p.say("registry: serving %s from %s; Ctrl-C stops it", s.url, p.data)
+	p.say("registry: serving %s from %s, listening on %s; Ctrl-C stops it", s.url, p.data, listener.Addr())
 	return s.run(ctx, listener, options)
 }
 
