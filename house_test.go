@@ -42,7 +42,6 @@ type room struct {
 
 const (
 	ulid      = "github.com/oklog/ulid/v2"
-	norm      = "golang.org/x/text/unicode/norm"
 	uuid      = "github.com/google/uuid"
 	rapid     = "pgregory.net/rapid"
 	watermill = "github.com/ThreeDotsLabs/watermill"
@@ -56,6 +55,7 @@ const (
 	nats      = "github.com/nats-io/nats.go"
 	server    = "github.com/nats-io/nats-server/v2"
 	schema    = "github.com/santhosh-tekuri/jsonschema/v6"
+	text      = "golang.org/x/text"
 )
 
 func floorPlan() map[string]room {
@@ -109,7 +109,7 @@ func floorPlan() map[string]room {
 			ours: []string{"projection", "events", "quota"}, outside: []string{uuid},
 		},
 		"oat": {
-			ours: []string{"events", "quota"}, outside: []string{uuid, ulid, norm},
+			ours: []string{"events", "quota"}, outside: []string{uuid, ulid, text},
 			tests: []string{"oat/oattest", "oat/oattest/invariants", "events/memlog", "events/logtest", "projection"}, helpers: []string{rapid, cmp},
 		},
 		"oat/oattest": {

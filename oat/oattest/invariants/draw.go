@@ -40,15 +40,15 @@ func drawOrg(t *rapid.T) string {
 
 func drawActor(t *rapid.T) oat.Actor {
 	a := pick(t, "actor",
-		[]oat.Actor{{User: "alice"}, {User: "alice"}, {User: "bob"}, {Host: "billing"}},
-		[]oat.Actor{{User: "carol"}, {User: "mallory"}, {User: "billing"}, {}, {User: "alice", Host: "billing"}, {User: "host:billing"},
+		[]oat.Actor{{User: "alice"}, {User: "alice"}, {User: "bob"}, {Host: "billing"}, {User: "jose\u0301"}},
+		[]oat.Actor{{User: " alice\n"}, {Host: "billing "}, {User: "ali\u200bce"}, {User: "\u3164"}, {User: joined}, {User: "carol"}, {User: "mallory"}, {User: "billing"}, {}, {User: "alice", Host: "billing"}, {User: "host:billing"},
 			{User: "al\x00ice"}, {Host: strings.Repeat("h", 255)}, {User: strings.Repeat("𝔲", 254)}, {Host: strings.Repeat("𝔥", 254)}})
-	a.Reason = pick(t, "reason", []string{"", "", "leaked"}, []string{strings.Repeat("𝔯", 256), strings.Repeat("r", 257), "a\nb"})
+	a.Reason = pick(t, "reason", []string{"", "", "leaked"}, []string{" leake\u0301d ", joined, "a\u2066b", strings.Repeat("𝔯", 256), strings.Repeat("r", 257), "a\nb"})
 	return a
 }
 
 func drawOwner(t *rapid.T) string {
-	return pick(t, "owner", []string{"alice", "bob", "carol"}, []string{"", "host:billing", "b\tob", strings.Repeat("o", 255), "mallory"})
+	return pick(t, "owner", []string{"alice", "bob", "carol", "josé", " jose\u0301"}, []string{"", "bo\u202eb", "\u2800", " host:billing", "host:billing", "b\tob", strings.Repeat("o", 255), "mallory"})
 }
 
 func drawPlan(t *rapid.T) string {
@@ -56,13 +56,13 @@ func drawPlan(t *rapid.T) string {
 }
 
 func drawLabel(t *rapid.T) string {
-	return pick(t, "label", []string{"ci", "deploy", " ci\t", strings.Repeat("ß", 100), `<b>"&\u2028`},
-		[]string{"", " \n ", strings.Repeat("l", 101), "a\nb", "a\xffb", "a\u0085b", "a\x00b"})
+	return pick(t, "label", []string{"ci", "deploy", " ci\t", "buro\u0308", joined, strings.Repeat("ß", 100), `<b>"&\u2028`},
+		[]string{"", " \n ", "\u200b", "a\u202eb", "a\ufe0f", "\u3164\u2800", "a\ufffdb", strings.Repeat("l", 101), "a\nb", "a\xffb", "a\u0085b", "a\x00b"})
 }
 
 func drawDescription(t *rapid.T) string {
-	return pick(t, "description", []string{"", "for the pipeline", "two\n\tlines", strings.Repeat("語", 200)},
-		[]string{strings.Repeat("d", 201), "a\x07b", "\xc3("})
+	return pick(t, "description", []string{"", "for the pipeline", "two\n\tlines", " two\n\tlines\n", "cafe\u0301", joined, strings.Repeat("語", 200)},
+		[]string{"\u200b", "a\u2066b", strings.Repeat("d", 201), "a\x07b", "\xc3("})
 }
 
 // drawExpiry draws an expiry around now, with what should be recorded of it.
@@ -141,7 +141,7 @@ func drawCommand(t *rapid.T, kind string, now time.Time, tokens func(org string)
 	switch kind {
 	case "register":
 		c.org = pick(t, "organization", []string{gamma, beta}, []string{acme, "", "Acme", "a..b", strings.Repeat("o", 65), "a/b"})
-		owners := pick(t, "owners", [][]string{{"alice"}, {"alice", "bob"}}, [][]string{nil, {"bob", "bob"}, {"alice", "", "host:x"}})
+		owners := pick(t, "owners", [][]string{{"alice"}, {"alice", "bob"}}, [][]string{nil, {"bob", "bob"}, {"josé", "jose\u0301 "}, {"alice", "", "host:x"}})
 		c.what = oat.Register{Organization: c.org, Plan: drawPlan(t), Owners: owners}
 	case "change plan":
 		c.what = oat.ChangePlan{Organization: c.org, Plan: drawPlan(t)}

@@ -19,7 +19,7 @@
 //   - I5: a secret verifies exactly while its token is active, unexpired and its
 //     plan has tokens, and allows exactly what the rules allow.
 //   - I6: no secret and no part of one is in the log, in an error, in a log line or
-//     in any JSON.
+//     in any JSON, also when a client sends it in the wrong field.
 //   - I7: every acknowledged command is in the log; no refused or failed command left
 //     a trace.
 //

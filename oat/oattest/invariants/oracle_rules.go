@@ -78,6 +78,7 @@ func (v *verdict) refuseFields(fields []string) {
 // judge is the verdict on a command. Whoever may not give a command learns nothing
 // else, which is why these refusals stand alone.
 func (r *rules) judge(s state, c command, now time.Time) verdict {
+	c.by = cleanedActor(c.by)
 	if fields := actorFields(c.by); len(fields) > 0 {
 		return invalid(fields)
 	}
@@ -136,12 +137,14 @@ func (r *rules) register(s state, cmd oat.Register) verdict {
 	if (len(cmd.Owners) == 0) != (r.hostOwners != nil) {
 		fields = append(fields, "owners")
 	}
-	for i, owner := range cmd.Owners {
-		if !isUser(owner) || slices.Contains(cmd.Owners[:i], owner) {
+	owners := slices.Clone(cmd.Owners)
+	for i, owner := range owners {
+		owners[i] = cleaned(owner)
+		if !isUser(owners[i]) || slices.Contains(owners[:i], owners[i]) {
 			fields = append(fields, fmt.Sprintf("owners[%d]", i))
 		}
 	}
-	v := verdict{event: "organization.registered.v1", data: map[string]any{"plan": cmd.Plan, "owners": cmd.Owners}}
+	v := verdict{event: "organization.registered.v1", data: map[string]any{"plan": cmd.Plan, "owners": owners}}
 	v.refuseFields(fields)
 	v.refuseIf(s.registered, oat.ErrExists)
 	return v
@@ -159,18 +162,20 @@ func (r *rules) changePlan(s state, cmd oat.ChangePlan) verdict {
 func (r *rules) addOwner(s state, cmd oat.AddOwner) verdict {
 	var v verdict
 	v.refuseIf(r.hostOwners != nil, oat.ErrHostOwners)
-	if !isUser(cmd.Owner) {
+	owner := cleaned(cmd.Owner)
+	if !isUser(owner) {
 		v.refuseFields([]string{"owner"})
 	}
-	if !slices.Contains(s.owners, cmd.Owner) {
-		v.event, v.data = "organization.owner_added.v1", map[string]any{"owner": cmd.Owner}
+	if !slices.Contains(s.owners, owner) {
+		v.event, v.data = "organization.owner_added.v1", map[string]any{"owner": owner}
 	}
 	return v
 }
 
 func (r *rules) removeOwner(s state, cmd oat.RemoveOwner) verdict {
-	v := verdict{event: "organization.owner_removed.v1", data: map[string]any{"owner": cmd.Owner}}
-	is := slices.Contains(s.owners, cmd.Owner)
+	owner := cleaned(cmd.Owner)
+	v := verdict{event: "organization.owner_removed.v1", data: map[string]any{"owner": owner}}
+	is := slices.Contains(s.owners, owner)
 	v.refuseIf(r.hostOwners != nil, oat.ErrHostOwners)
 	v.refuseIf(r.hostOwners == nil && !is, oat.ErrOwnerNotFound)
 	v.refuseIf(r.hostOwners == nil && is && len(s.owners) == 1, oat.ErrLastOwner)
@@ -186,9 +191,9 @@ func (r *rules) generate(s state, cmd oat.Generate, e expiry, now time.Time) ver
 		fields = append(fields, "expires_at")
 	}
 	v.refuseFields(append(fields, resourceFields(cmd.Organization, cmd.Resources)...))
-	v.data = map[string]any{"label": strings.TrimSpace(cmd.Label), "resources": cmd.Resources}
-	if cmd.Description != "" {
-		v.data["description"] = cmd.Description
+	v.data = map[string]any{"label": cleaned(cmd.Label), "resources": cmd.Resources}
+	if description := cleaned(cmd.Description); description != "" {
+		v.data["description"] = description
 	}
 	if e.text != "" {
 		v.data["expires_at"] = e.text
@@ -232,11 +237,11 @@ func edit(s state, cmd oat.Edit, now time.Time) verdict {
 		fields = append(fields, resourceFields(cmd.Organization, cmd.Resources)...)
 	}
 	v.refuseFields(fields)
-	if cmd.Label != nil && strings.TrimSpace(*cmd.Label) != k.label {
-		v.data["label"] = strings.TrimSpace(*cmd.Label)
+	if cmd.Label != nil && cleaned(*cmd.Label) != k.label {
+		v.data["label"] = cleaned(*cmd.Label)
 	}
-	if cmd.Description != nil && *cmd.Description != k.description {
-		v.data["description"] = *cmd.Description
+	if cmd.Description != nil && cleaned(*cmd.Description) != k.description {
+		v.data["description"] = cleaned(*cmd.Description)
 	}
 	if cmd.Resources != nil && !reflect.DeepEqual(plain(cmd.Resources), plain(k.resources)) {
 		v.data["resources"] = cmd.Resources

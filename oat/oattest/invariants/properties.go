@@ -228,13 +228,17 @@ func (s *sequential) verifyNewest(t rapid.TB, p *process) {
 //   - oat/verifier.go, logRefusal: the organization as it was given, which is the
 //     secret where somebody exchanged user name and password
 //   - oat/service.go, Generate: a part of the secret in the correlation
+//   - oat/text.go, characterProblem: without secretProblem
+//   - oat/access.go, clip: without maskBeginning
+//   - oat/flush.go, useText: without maskBeginning
+//   - oat/verifier_refusals.go, log: the user agent as it was given
 func secrets(t *testing.T, h Harness) {
 	check(t, h, 8, func(rt *rapid.T) {
 		w := newWorld(t, rt, h, 2)
 		w.recording, w.ears.open = true, true
 		s := sequence(w, rt)
 		actions := s.actions("generate", "generate", "generate", "edit", "deactivate", "delete", "change plan", "clocks", "verify", "verify", "verify", "edge", "follow", "restart", "lose")
-		actions["parse"] = s.parse
+		actions["parse"], actions["misplace"], actions["misplace again"] = s.parse, s.misplace, s.misplace
 		rt.Repeat(actions)
 		s.listen(rt)
 	})
@@ -262,6 +266,7 @@ func (s *sequential) listen(t *rapid.T) {
 	s.settle(t)
 	for _, p := range s.processes {
 		p.catchUp(t)
+		p.engine.Load().verifier.FlushLog()
 		s.ears.note(s.portrait(t, p.engine.Load()))
 	}
 	var all []oat.Secret

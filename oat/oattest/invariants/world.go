@@ -230,6 +230,7 @@ func (h hostOwners) IsOwner(_ context.Context, org, user string) (bool, error) {
 // stop ends a process: in order, so that all uses are recorded, or as a crash does.
 func (p *process) stop(t rapid.TB, crash bool) {
 	e := p.engine.Load()
+	e.verifier.FlushLog()
 	if e.recorder == nil {
 		return
 	}
