@@ -140,7 +140,7 @@ func (p *program) userAdd() *cobra.Command {
 		Use:     "add NAME [--owns ORG]",
 		Short:   "Make an account, and print its sign-in link and password",
 		Example: "  console user add bob --owns acme",
-		Args:    cli.Arguments("NAME"),
+		Args:    cli.Arguments(cli.User("NAME")),
 		RunE: cli.Does(func(ctx context.Context, args []string) error {
 			return p.withAccounts(ctx, func(a *accounts.Accounts) error {
 				switch exists, err := a.Exists(ctx, args[0]); {
@@ -149,8 +149,7 @@ func (p *program) userAdd() *cobra.Command {
 				case exists:
 					return fmt.Errorf("%w: %s (%s makes a new password)", accounts.ErrExists, args[0], p.invocation("user", "reset", args[0]))
 				}
-				// The ownership comes first, because the library knows which names can be
-				// an owner's.
+				// The ownership comes first: without the organization there is no account.
 				if err := p.own(ctx, args[0], owns); err != nil {
 					return err
 				}
@@ -159,7 +158,7 @@ func (p *program) userAdd() *cobra.Command {
 			})
 		}),
 	}
-	cmd.Flags().StringVar(&owns, "owns", "", "make the person an owner of this `organization`")
+	cli.OrganizationFlag(cmd.Flags(), &owns, "owns", "make the person an owner of this `organization`")
 	return cmd
 }
 
@@ -170,7 +169,7 @@ func (p *program) userReset() *cobra.Command {
 		Long: `Make a new sign-in link and password for a person. What they had does not open any
 more, and where they are signed in they are not. A script that has signed in to the API
 stays so until its token ends, for ten minutes at most.`,
-		Args: cli.Arguments("NAME"),
+		Args: cli.Arguments(cli.User("NAME")),
 		RunE: cli.Does(func(ctx context.Context, args []string) error {
 			return p.withAccounts(ctx, func(a *accounts.Accounts) error {
 				credentials, err := a.Reset(ctx, args[0])

@@ -233,6 +233,11 @@ func TestRefusals(t *testing.T) {
 		{"user", 2, []string{"user"}},
 		{"user add", 2, []string{"NAME"}},
 		{"user add bob", 1, []string{"there is nothing in"}},
+		{"user add host:console", 2, []string{"NAME", "host:"}},
+		{"user add " + strings.Repeat("x", 400), 2, []string{"NAME", "400"}},
+		{"user add al\u202eice", 2, []string{"NAME", "U+202E"}},
+		{"user add bob --owns Acme!", 2, []string{"--owns"}},
+		{"user reset host:console", 2, []string{"NAME"}},
 		{"nonsense", 2, []string{"nonsense"}},
 	} {
 		args := append([]string{"--data", filepath.Join(folder, "data"), "--addr", "127.0.0.1:0"}, strings.Fields(c.args)...)
@@ -240,6 +245,25 @@ func TestRefusals(t *testing.T) {
 			args = append([]string{"--data", filepath.Join(t.TempDir(), "none")}, strings.Fields(c.args)...)
 		}
 		refuses(t, args, c.code, c.words)
+	}
+}
+
+// TestNames: people are who they are by every spelling of their name, and what cannot be a
+// name is wrong usage. Fails if accounts or cli.Arguments takes what it is given.
+func TestNames(t *testing.T) {
+	for _, name := range []string{"", " ", "\u200b", "a\nb", "a\xffb"} {
+		for _, command := range []string{"add", "reset"} {
+			refuses(t, []string{"--data", filepath.Join(t.TempDir(), "none"), "user", command, name}, 2, []string{"NAME"})
+		}
+	}
+	s := serve(t)
+	password := s.add(t, " Jose\u0301 ", "--owns", " acme ")
+	for _, name := range []string{"Jos\u00e9", "Jose\u0301", " Jos\u00e9"} {
+		browser := s.client(t)
+		s.post(t, browser, "/sign-in", url.Values{"name": {name}, "password": {password}}).is(t, http.StatusSeeOther)
+		if page := s.get(t, browser, "/orgs/acme/organization").is(t, http.StatusOK); !strings.Contains(page.text, "<bdi>Jos\u00e9</bdi> <span class=\"sub inline\">you</span>") {
+			t.Errorf("%+q sees %s", name, page.text)
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/oatmill/oatmill/examples/internal/accounts"
+	"github.com/oatmill/oatmill/oat"
 	"github.com/oatmill/oatmill/quota"
 )
 
@@ -184,7 +185,7 @@ func (d *desk) signIn(w http.ResponseWriter, r *http.Request) {
 func readForm(w http.ResponseWriter, r *http.Request) (form signInForm, password string, status int) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxSignIn))
 	values, unreadable := url.ParseQuery(string(body)) // as much of it as makes sense
-	form = signInForm{Name: strings.TrimSpace(values.Get("name")), Back: local(values.Get("back"))}
+	form = signInForm{Name: oat.CleanText(values.Get("name")), Back: local(values.Get("back"))}
 	var tooLong *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLong):

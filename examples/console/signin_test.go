@@ -18,7 +18,7 @@ func TestSignInLink(t *testing.T) {
 	browser := s.client(t)
 	browser.Jar.SetCookies(mustParse(t, s.url), []*http.Cookie{{Name: "oatmill", Value: "planted"}})
 	for range 2 {
-		if page := s.get(t, browser, link).is(t, http.StatusOK); !strings.Contains(page.text, "Sign in as alice") {
+		if page := s.get(t, browser, link).is(t, http.StatusOK); !strings.Contains(page.text, "Sign in as <bdi>alice</bdi>") {
 			t.Errorf("the link shows %s", page.text)
 		}
 	}

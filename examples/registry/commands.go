@@ -43,7 +43,7 @@ Exit codes: 0 done, 1 refused by a rule or not possible, 2 wrong usage.`,
 type actorFlags struct{ as, reason string }
 
 func (a *actorFlags) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&a.as, "as", "", "the `owner` who gives the command (required)")
+	cli.UserFlag(cmd.Flags(), &a.as, "as", "the `owner` who gives the command (required)")
 	cmd.Flags().StringVar(&a.reason, "reason", "", "why, for the history")
 	cli.Require(cmd, "as")
 }

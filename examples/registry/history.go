@@ -19,11 +19,12 @@ func (p *program) historyCommand() *cobra.Command {
 		Long: `Tell what happened to an organization and its tokens, or to one token, oldest first:
 when, who, what, and what it changed from what to what. Deleted tokens stay in it.`,
 		Example: "  registry history acme\n  registry history acme ID --json",
-		Args: func(_ *cobra.Command, args []string) error {
+		Args: func(cmd *cobra.Command, args []string) error {
+			wanted := []cli.Argument{cli.Organization("ORG"), cli.Text("ID")}
 			if len(args) != 1 && len(args) != 2 {
 				return cli.Usagef("want ORG or ORG ID, got %d argument(s)", len(args))
 			}
-			return nil
+			return cli.Arguments(wanted[:len(args)]...)(cmd, args)
 		},
 		RunE: cli.Does(func(ctx context.Context, args []string) error {
 			story, err := p.story(ctx, args)

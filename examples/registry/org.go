@@ -23,7 +23,7 @@ func (p *program) orgRegister() *cobra.Command {
 		Short:   "Register an organization",
 		Long:    "Register an organization.\n\nTokens need the plan team (10 of them) or business (100); personal and pro have none.",
 		Example: "  registry org register acme --plan team --owner alice --owner bob",
-		Args:    cli.Arguments("NAME"),
+		Args:    cli.Arguments(cli.Organization("NAME")),
 		RunE: cli.Does(func(ctx context.Context, args []string) error {
 			by := oat.Actor{Host: "cli"} // there is no owner yet who could do it
 			return p.withNewLog(ctx, serviceOver(func(s *oat.Service) error {
@@ -33,7 +33,7 @@ func (p *program) orgRegister() *cobra.Command {
 		}),
 	}
 	cmd.Flags().StringVar(&plan, "plan", "", "personal, pro, team or business (required)")
-	cmd.Flags().StringArrayVar(&owners, "owner", nil, "an `owner`, once for each (required)")
+	cli.UsersFlag(cmd.Flags(), &owners, "owner", "an `owner`, once for each (required)")
 	cli.Require(cmd, "plan")
 	cli.Require(cmd, "owner")
 	return cmd
@@ -49,7 +49,7 @@ func (p *program) orgPlan() *cobra.Command {
 Tokens stay as they are. On a plan without tokens they do not authenticate; on a
 smaller one no token can be generated until there are fewer than it allows.`,
 		Example: "  registry org plan acme business --as alice",
-		Args:    cli.Arguments("NAME", "PLAN"),
+		Args:    cli.Arguments(cli.Organization("NAME"), cli.Text("PLAN")),
 		RunE: cli.Does(func(ctx context.Context, args []string) error {
 			return p.withService(ctx, func(s *oat.Service) error {
 				err := s.ChangePlan(ctx, by.actor(), oat.ChangePlan{Organization: args[0], Plan: args[1]})
@@ -67,7 +67,7 @@ func (p *program) orgOwnerAdd() *cobra.Command {
 		Use:     "add NAME USER --as OWNER",
 		Short:   "Make someone an owner",
 		Example: "  registry org owner add acme bob --as alice",
-		Args:    cli.Arguments("NAME", "USER"),
+		Args:    cli.Arguments(cli.Organization("NAME"), cli.User("USER")),
 		RunE: cli.Does(func(ctx context.Context, args []string) error {
 			return p.withService(ctx, func(s *oat.Service) error {
 				err := s.AddOwner(ctx, by.actor(), oat.AddOwner{Organization: args[0], Owner: args[1]})
@@ -86,7 +86,7 @@ func (p *program) orgOwnerRemove() *cobra.Command {
 		Short:   "End someone's ownership",
 		Long:    "End someone's ownership. The tokens they generated stay as they are.",
 		Example: "  registry org owner remove acme bob --as alice",
-		Args:    cli.Arguments("NAME", "USER"),
+		Args:    cli.Arguments(cli.Organization("NAME"), cli.User("USER")),
 		RunE: cli.Does(func(ctx context.Context, args []string) error {
 			return p.withService(ctx, func(s *oat.Service) error {
 				err := s.RemoveOwner(ctx, by.actor(), oat.RemoveOwner{Organization: args[0], Owner: args[1]})

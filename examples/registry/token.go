@@ -32,7 +32,7 @@ The secret is the only thing on standard output, and cannot be read again. Witho
 		Example: `  registry token generate acme --as alice --label ci --repo api=read --repo web=read-write
   registry token generate acme --as alice --label mirror --all read --expires 2027-01-31 |
     docker login --username acme --password-stdin 127.0.0.1:5000`,
-		Args: cli.Arguments("ORG"),
+		Args: cli.Arguments(cli.Organization("ORG")),
 		RunE: cli.Does(func(ctx context.Context, args []string) error {
 			resources, err := access.resources(args[0])
 			if err != nil {
@@ -84,7 +84,7 @@ func (p *program) tokenEdit() *cobra.Command {
 What is not named stays. Access is replaced as a whole, and holds at once. When a
 token expires cannot be changed.`,
 		Example: "  registry token edit acme ID --as alice --repo api=read",
-		Args:    cli.Arguments("ORG", "ID"),
+		Args:    cli.Arguments(cli.Organization("ORG"), cli.Text("ID")),
 	}
 	by.flags(cmd)
 	access.flags(cmd)
@@ -149,7 +149,7 @@ func (p *program) tokenEnd(verb, short, long string,
 		Short:   short,
 		Long:    long,
 		Example: "  registry token " + verb + " acme ID --as alice --reason 'laptop lost'",
-		Args:    cli.Arguments("ORG", "ID"),
+		Args:    cli.Arguments(cli.Organization("ORG"), cli.Text("ID")),
 		RunE: cli.Does(func(ctx context.Context, args []string) error {
 			id, err := parseID(args[1])
 			if err != nil {
@@ -172,7 +172,7 @@ func (p *program) tokenList() *cobra.Command {
 REFUSED counts attempts that had the right secret and were refused all the same,
 after the token was deactivated for example. It is how a leaked secret shows.
 A running server notes a token's first use at once, and later ones every minute.`,
-		Args: cli.Arguments("ORG"),
+		Args: cli.Arguments(cli.Organization("ORG")),
 		RunE: cli.Does(func(ctx context.Context, args []string) error {
 			return p.withModels(ctx, func(m *models) error {
 				list, err := m.list(args[0], p.now())
@@ -195,7 +195,7 @@ func (p *program) tokenShow() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show ORG ID",
 		Short: "Show everything about a token, its secret aside",
-		Args:  cli.Arguments("ORG", "ID"),
+		Args:  cli.Arguments(cli.Organization("ORG"), cli.Text("ID")),
 		RunE: cli.Does(func(ctx context.Context, args []string) error {
 			id, err := parseID(args[1])
 			if err != nil {

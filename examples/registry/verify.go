@@ -26,7 +26,7 @@ The head that is printed sums up everything decided so far. Note it where whoeve
 can write to the data folder cannot, and give it to --head later: then a stream that
 was replaced as a whole, or cut short, is found as well.`,
 		Example: "  registry verify acme\n  registry verify acme --head 12:9f86d081884c7d65…",
-		Args:    cli.Arguments("ORG"),
+		Args:    cli.Arguments(cli.Organization("ORG")),
 		RunE: cli.Does(func(ctx context.Context, args []string) error {
 			heads := make([]events.Head, len(noted))
 			for i, text := range noted {

@@ -10,6 +10,7 @@
 //
 // # What is promised
 //
+//   - Names follow the library's rule, and are found by every spelling of theirs.
 //   - A link signs in once, and not after [LinkTTL]. Looking at it, which mail programs
 //     and browsers do without being asked, does not use it up. Two who use it at once get
 //     one session between them.
@@ -38,6 +39,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/oatmill/oatmill/events"
+	"github.com/oatmill/oatmill/oat"
 )
 
 // How long what opens is good.
@@ -53,6 +55,8 @@ var (
 	ErrExists = errors.New("there is such a person already")
 	// ErrNobody means that there is no such person.
 	ErrNobody = errors.New("there is no such person")
+	// ErrName means that a name cannot be a person's.
+	ErrName = errors.New("this is not a name")
 )
 
 // Accounts are safe for concurrent use.
@@ -120,12 +124,17 @@ func (a *Accounts) Empty(ctx context.Context) (bool, error) {
 // Exists tells whether there is such a person.
 func (a *Accounts) Exists(ctx context.Context, name string) (bool, error) {
 	var people int
-	err := a.db.QueryRowContext(ctx, `SELECT count(*) FROM people WHERE name = ?`, name).Scan(&people)
+	err := a.db.QueryRowContext(ctx, `SELECT count(*) FROM people WHERE name = ?`, oat.CleanText(name)).Scan(&people)
 	return people > 0, wrap("look for a person", err)
 }
 
-// Add adds a person. The error is [ErrExists] when there is one of that name.
+// Add adds a person. The error is [ErrExists] when there is one of that name, and [ErrName]
+// for a name that the library does not take for an owner's.
 func (a *Accounts) Add(ctx context.Context, name string) (Credentials, error) {
+	name = oat.CleanText(name)
+	if problem := oat.UserProblem(name); problem != "" {
+		return Credentials{}, fmt.Errorf("%w: it %s", ErrName, problem)
+	}
 	return a.equip(ctx, name, ErrExists, `INSERT INTO people (name, password) VALUES (?1, ?2) ON CONFLICT DO NOTHING`)
 }
 
@@ -133,7 +142,7 @@ func (a *Accounts) Add(ctx context.Context, name string) (Credentials, error) {
 // and where they were signed in they are not. The error is [ErrNobody] when there is no
 // such person.
 func (a *Accounts) Reset(ctx context.Context, name string) (Credentials, error) {
-	return a.equip(ctx, name, ErrNobody, `UPDATE people SET password = ?2 WHERE name = ?1`)
+	return a.equip(ctx, oat.CleanText(name), ErrNobody, `UPDATE people SET password = ?2 WHERE name = ?1`)
 }
 
 // equip carries out a statement that sets a person's password, and makes a link.
@@ -167,6 +176,7 @@ func (a *Accounts) equip(ctx context.Context, name string, none error, statement
 
 // SignIn begins a session, and ends the one that the same browser had, if any.
 func (a *Accounts) SignIn(ctx context.Context, name, password, before string) (session string, err error) {
+	name = oat.CleanText(name)
 	if err := a.Check(ctx, name, password); err != nil {
 		return "", err
 	}
@@ -178,9 +188,11 @@ func (a *Accounts) SignIn(ctx context.Context, name, password, before string) (s
 
 // Check tells whether a password is the person's: nil or [ErrRefused].
 func (a *Accounts) Check(ctx context.Context, name, password string) error {
+	name = oat.CleanText(name)
 	var stored string
 	err := a.db.QueryRowContext(ctx, `SELECT password FROM people WHERE name = ?`, name).Scan(&stored)
-	if errors.Is(err, sql.ErrNoRows) {
+	if errors.Is(err, sql.ErrNoRows) || err == nil && oat.UserProblem(name) != "" {
+		// There is nobody of that name, or it is from before there was a rule for names.
 		stored, err = a.hasher.decoy, nil
 	}
 	if err != nil {

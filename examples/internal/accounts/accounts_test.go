@@ -1,6 +1,7 @@
 package accounts_test
 
 import (
+	"database/sql"
 	"errors"
 	"os"
 	"path/filepath"
@@ -226,4 +227,38 @@ func TestFileOfOthers(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), file) {
 		t.Errorf("opening it: %v, want an error that names %s", err, file)
 	}
+}
+
+// TestNames: a name is found by every spelling, and one that cannot be an owner's is no
+// account's, also not that of a file from before there was a rule. Fails if a function
+// takes the name it is given, or Check does not ask whether it is one.
+func TestNames(t *testing.T) {
+	a, _, file := open(t)
+	jose := add(t, a, " Jose\u0301\n")
+	if jose.Name != "Jos\u00e9" {
+		t.Errorf("the account is %+q's", jose.Name)
+	}
+	for _, name := range []string{"Jos\u00e9", "Jose\u0301", " Jos\u00e9 "} {
+		exists, err := a.Exists(t.Context(), name)
+		must(t, errors.Join(err, a.Check(t.Context(), name, jose.Password)))
+		session, err := a.SignIn(t.Context(), name, jose.Password, "")
+		must(t, err)
+		whose(t, a, session, "Jos\u00e9")
+		_, err = a.Add(t.Context(), name)
+		if !exists || !errors.Is(err, accounts.ErrExists) {
+			t.Errorf("%+q: exists %t, added again: %v", name, exists, err)
+		}
+	}
+	reset, err := a.Reset(t.Context(), "Jose\u0301")
+	must(t, err)
+	must(t, a.Check(t.Context(), "Jos\u00e9", reset.Password))
+	for _, name := range []string{"", " ", "host:console", "a\nb", strings.Repeat("x", 400), "al\u202eice", "a\xffb"} {
+		_, err := a.Add(t.Context(), name)
+		refused(t, name, err, accounts.ErrName)
+	}
+	db, err := sql.Open("sqlite", file)
+	must(t, err)
+	_, err = db.ExecContext(t.Context(), `INSERT INTO people SELECT 'host:console', password FROM people`)
+	must(t, errors.Join(err, db.Close()))
+	refused(t, "host:console", a.Check(t.Context(), "host:console", reset.Password), accounts.ErrRefused)
 }

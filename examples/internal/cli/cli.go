@@ -21,6 +21,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/oatmill/oatmill/oat"
 )
 
 // The exit codes.
@@ -49,14 +51,15 @@ func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr
 	root.SetErr(stderr)
 	cmd, err := root.ExecuteContextC(ctx)
 	refused, isRefused := err.(*refusedError)
+	// Errors quote the command line, in which a secret may stand in the wrong place.
 	switch {
 	case err == nil:
 		return Done
 	case isRefused && !IsUsage(err):
-		fmt.Fprintf(stderr, "%s: %s\n", root.Name(), OneLine(refused.error))
+		fmt.Fprintf(stderr, "%s: %s\n", root.Name(), oat.MaskSecrets(OneLine(refused.error)))
 		return Refused
 	}
-	fmt.Fprintf(stderr, "%s: %s (see %s --help)\n", root.Name(), OneLine(err), cmd.CommandPath())
+	fmt.Fprintf(stderr, "%s: %s (see %s --help)\n", root.Name(), oat.MaskSecrets(OneLine(err)), cmd.CommandPath())
 	return Usage
 }
 
@@ -120,16 +123,6 @@ func NoArguments(cmd *cobra.Command, args []string) error {
 		return Usagef("unknown command %q for %q", args[0], cmd.CommandPath())
 	}
 	return nil
-}
-
-// Arguments demands one argument for each name.
-func Arguments(names ...string) cobra.PositionalArgs {
-	return func(_ *cobra.Command, args []string) error {
-		if len(args) != len(names) {
-			return Usagef("want %s, got %d argument(s)", strings.Join(names, " "), len(args))
-		}
-		return nil
-	}
 }
 
 // Require makes a flag one that must be given.

@@ -146,7 +146,7 @@ func LogFailures(logger *slog.Logger, next http.Handler) http.Handler {
 			path = r.URL.Path
 		}
 		logger.ErrorContext(r.Context(), "request failed; --verbose tells more",
-			slog.Int("status", watched.status), slog.String("method", r.Method), slog.String("path", path))
+			slog.Int("status", watched.status), slog.String("method", r.Method), slog.String("path", oat.MaskSecrets(path)))
 	})
 }
 
