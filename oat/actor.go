@@ -5,8 +5,9 @@ package oat
 //
 // A token is never an actor: tokens do not manage tokens.
 type Actor struct {
-	// User is a person, by the name or id the host knows them under. A user may
-	// do what owners of the organization may do, if they are one.
+	// User is a person, by the name or id the host knows them under, at most 254
+	// characters; see [CleanText]. A user may do what owners of the organization may do,
+	// if they are one.
 	User string
 	// Host names a part of the host itself, like "billing" or "secret-scanning".
 	// It may do everything. Never derive it from a request.

@@ -54,7 +54,8 @@ func DockerServices() []string {
 
 // Attempt is somebody's try to authenticate.
 type Attempt struct {
-	// Organization is the user name that was given.
+	// Organization is the user name that was given. It is compared as it is: a client sends
+	// it, and nobody typed it here.
 	Organization string
 	// Secret is the password that was given, wrapped with [NewSecret].
 	Secret Secret
