@@ -187,6 +187,9 @@ func (s *server) close() (err error) {
 	if s.recorder != nil {
 		err = errors.Join(err, site.Flush(s.recorder))
 	}
+	if s.verifier != nil {
+		s.verifier.FlushLog()
+	}
 	if s.accounts != nil {
 		err = errors.Join(err, s.accounts.Close())
 	}

@@ -215,5 +215,8 @@ func (s *server) close() error {
 	if s.recorder != nil {
 		err = errors.Join(err, site.Flush(s.recorder))
 	}
+	if s.verifier != nil {
+		s.verifier.FlushLog()
+	}
 	return errors.Join(err, s.log.Close())
 }

@@ -139,8 +139,7 @@ func checkHarmless(t *testing.T, rows [][]string) {
 
 // Where cells are split at semicolons, as Excel does in most of Europe, or at tabs, as
 // LibreOffice offers, a cell begins in the middle of what was typed: quotation marks hold a
-// cell together only if they begin it. The cases are OWASP's and those of a test against the
-// three programs. Fails if harmless looks at the beginning only, does not look behind
+// cell together only if they begin it. The cases are OWASP's ("CSV Injection"). Fails if harmless looks at the beginning only, does not look behind
 // quotation marks and spaces, or does not know one of the separators.
 func TestActivityIsHarmlessHoweverItIsSplit(t *testing.T) {
 	d := newDesk(t)

@@ -66,7 +66,7 @@ func (s *Server) visibility(ctx context.Context, repository string) oat.Visibili
 	}
 	v, err := s.cfg.Visibility(ctx, repository)
 	if err != nil {
-		s.cfg.Logger.WarnContext(ctx, "visibility not known", slog.String("repository", repository), slog.Any("cause", err))
+		s.cfg.Logger.WarnContext(ctx, "visibility not known", slog.String("repository", oat.MaskSecrets(repository)), slog.Any("cause", err))
 		return oat.VisibilityUnknown
 	}
 	return v
