@@ -147,14 +147,12 @@ func moved(t *testing.T, call string, used, another bool, move func(string, func
 	}
 	path := filepath.Join(folder, "events.db")
 	log := open(t, path, sqlitelog.Config{})
-	testkit.Append(t, log, acme, testkit.NewGenerator().Batch(3)...)
+	batch := testkit.NewGenerator().Batch(3)
+	testkit.Append(t, log, acme, batch[:2]...)
 	if used {
-		testkit.Sound(t, log)
-		ctx, cancel := context.WithCancel(t.Context())
-		waited := make(chan error)
-		go func() { waited <- log.Wait(ctx, 3) }()
-		cancel()
-		<-waited
+		appendByAnother(t, log, path, batch[2])
+	} else {
+		testkit.Append(t, log, acme, batch[2])
 	}
 	run := calls[call](t, log)
 	if err := move(path, func() string { return newAcme(t, 2) }); err != nil {
@@ -181,6 +179,22 @@ func moved(t *testing.T, call string, used, another bool, move func(string, func
 		}
 		mustClose(t, other)
 	}
+}
+
+// appendByAnother appends the third record through another handle, and returns when the log
+// has seen it and was read: its connections that look and read are open then. One that is
+// being opened while the files move creates a write-ahead log where there is none.
+func appendByAnother(t *testing.T, log *sqlitelog.Log, path string, third events.Envelope) {
+	t.Helper()
+	second := open(t, path, sqlitelog.Config{})
+	woken := make(chan error, 1)
+	go func() { woken <- log.Wait(t.Context(), 2) }()
+	testkit.Append(t, second, acme, third)
+	if err := <-woken; err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, second)
+	testkit.Sound(t, log)
 }
 
 // mustRefuse fails the test unless run returns an error with the path, and does so at all.
