@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,12 +16,12 @@ import (
 	"github.com/oatmill/oatmill/examples/internal/site"
 )
 
-// door is a server whose /busy is answered when release is closed.
+// door is a server whose /busy is answered after release.
 type door struct {
 	t       *testing.T
 	addr    string
 	begun   chan struct{} // receives for each request for /busy that has begun
-	release chan struct{}
+	release func()
 }
 
 // openDoor serves with a limit, until the test ends.
@@ -30,23 +31,27 @@ func openDoor(t *testing.T, perAddress int, proxies site.Proxies, log io.Writer)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &door{t, listener.Addr().String(), make(chan struct{}, 100), make(chan struct{})}
+	released := make(chan struct{})
+	d := &door{t, listener.Addr().String(), make(chan struct{}, 100), sync.OnceFunc(func() { close(released) })}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("/busy", func(http.ResponseWriter, *http.Request) {
 		d.begun <- struct{}{}
-		<-d.release
+		<-released
 	})
 	serving := site.Serving{
 		HTTP: site.NewHTTP(mux, logged(log)), Listener: listener, PerAddress: perAddress, Proxies: proxies,
 		Follow: func(ctx context.Context) error { <-ctx.Done(); return nil },
 		Close:  func() error { return nil }, Logger: logged(log),
 	}
+	// No connection of these tests ends because it is silent.
+	serving.HTTP.ReadHeaderTimeout, serving.HTTP.IdleTimeout = time.Hour, time.Hour
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- serving.Run(ctx) }()
 	t.Cleanup(func() {
 		stop()
+		d.release()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
@@ -123,12 +128,17 @@ func TestConnectionsPerAddress(t *testing.T) {
 	for range 2 {
 		d.hungUp(d.dial("127.0.0.1"))
 	}
-	if line := <-log.written; !strings.Contains(line, "address=127.0.0.1") || !strings.Contains(line, "--connections-per-address") {
-		t.Errorf("the log says %q", line)
+	select {
+	case line := <-log.written:
+		if !strings.Contains(line, "address=127.0.0.1") || !strings.Contains(line, "--connections-per-address") {
+			t.Errorf("the log says %q", line)
+		}
+	case <-time.After(clitest.Patience):
+		t.Fatal("the log does not say that a connection was refused")
 	}
 	other := d.dial("127.0.0.2")
 	d.busy(other)
-	close(d.release)
+	d.release()
 	for _, conn := range append(busy, other) {
 		d.answered(conn)
 	}
@@ -161,7 +171,7 @@ func TestIdleConnectionGivesWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.answered(silent)
-	close(d.release)
+	d.release()
 	d.answered(busy)
 }
 
@@ -183,7 +193,7 @@ func TestProxyConnections(t *testing.T) {
 				d.busy(conn)
 				busy = append(busy, conn)
 			}
-			close(d.release)
+			d.release()
 			for _, conn := range busy {
 				d.answered(conn)
 			}
