@@ -185,7 +185,7 @@ func TestFailureLeavesFolder(t *testing.T) {
 // TestKilledStart kills starts at every moment of their first 200 milliseconds: the next one
 // finds whole files or none, and goes on.
 //
-// Fails if a key is written into a file that is there already under its name.
+// Fails if a killed start leaves what the next one refuses, such as a file that means a lock.
 func TestKilledStart(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	for moment := range 20 {
