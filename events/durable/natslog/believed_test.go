@@ -87,7 +87,7 @@ func TestSnapshotOfWildcardIsNone(t *testing.T) {
 // earlier, which is what the loss of power can do. Others then append to a stream whose end
 // this process remembers otherwise.
 //
-// What breaks it: leaving the comparison of heads out of Log.confirm, or that of
+// What breaks it: leaving the comparison of heads out of Log.compare, or that of
 // connections out of attempt.try.
 func TestChainHoldsWhereTheServerLostItsEnd(t *testing.T) {
 	for name, since := range map[string]int{"as far": 1, "further": 2} {

@@ -125,7 +125,7 @@ func TestReadsAreNotAnsweredByALeaderThatWasReplaced(t *testing.T) {
 //
 // Source: JetStream API, STREAM.INFO is answered by a node of a group without a leader.
 //
-// Fails if leads trusts an answer that names no leader.
+// Fails if leadership.check trusts an answer that names no leader.
 func TestNodesWithoutALeaderConfirmNothing(t *testing.T) {
 	t.Parallel()
 	s := three(t)

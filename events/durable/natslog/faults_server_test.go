@@ -174,7 +174,7 @@ func (w *load) further(t *testing.T) {
 // others and heals it, and restarts all nodes one after the other. Everything acknowledged
 // is there once, and nothing else is.
 //
-// What breaks it: believing any leader about the end of the log (make leads always true).
+// What breaks it: believing any leader about the end of the log (have leadership.check return nil).
 func TestAcknowledgedSurvivesLeaders(t *testing.T) {
 	t.Parallel()
 	s := three(t)
