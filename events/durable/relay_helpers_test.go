@@ -17,7 +17,6 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/oatmill/oatmill/events"
-	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/natscluster"
 	"github.com/oatmill/oatmill/events/durable/pglog"
 	"github.com/oatmill/oatmill/events/durable/pgserver"
@@ -33,13 +32,7 @@ type post struct {
 }
 
 func startPost(t *testing.T) *post {
-	// Processes die here and power is never lost, so nothing needs to be synced.
-	server, err := pgserver.Start(t.Context(), pgserver.Config{Settings: map[string]string{"fsync": "off"}})
-	if errors.Is(err, pgserver.ErrNotFound) {
-		testkit.Missing(t, err.Error())
-	}
-	noError(t, err)
-	t.Cleanup(func() { shut(t, server) })
+	server := ownPostgres(t)
 	cluster, err := natscluster.Start(t.Context(), natscluster.Config{Dir: t.TempDir()})
 	noError(t, err)
 	t.Cleanup(func() { shut(t, cluster) })

@@ -450,9 +450,6 @@ func testViewReader(t *testing.T, h viewHost) {
 // server crashes ends with an error, which does not blame the log. To see it fail, let set.create
 // make the state of the second set a table that survives.
 func testViewServerCrashes(t *testing.T, h viewHost) {
-	if h.server.Foreign() {
-		testkit.Missing(t, "the server is not ours to crash: unset $"+pgserver.Env)
-	}
 	db, cfg := h.open(t), h.fresh(t)
 	v := openView(t, db, cfg)
 	w := randomViewWorld(t, 3, 5000)

@@ -311,7 +311,7 @@ func BenchmarkSQLView(b *testing.B) {
 		host func(testing.TB) viewHost
 	}{
 		{"SQLite", func(b testing.TB) viewHost { return sqliteHost(b, b.TempDir()) }},
-		{"PostgreSQL", postgresHost},
+		{"PostgreSQL", func(tb testing.TB) viewHost { return postgresHost(tb, sharedPostgres(tb)) }},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			h := c.host(b)

@@ -21,7 +21,6 @@ import (
 	_ "modernc.org/sqlite"
 
 	"github.com/oatmill/oatmill/events"
-	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/pgserver"
 	"github.com/oatmill/oatmill/projection"
 	"github.com/oatmill/oatmill/projection/projtest"
@@ -57,11 +56,11 @@ func TestSQLViewSQLite(t *testing.T) {
 
 func TestSQLViewPostgreSQL(t *testing.T) {
 	t.Parallel()
-	h := postgresHost(t)
+	h := postgresHost(t, sharedPostgres(t))
 	testViews(t, h)
 	t.Run("a role that only reads", func(t *testing.T) { testViewReader(t, h) })
 	t.Run("identifiers are quoted", func(t *testing.T) { testViewQuotedIdentifiers(t, h) })
-	t.Run("the server crashes", func(t *testing.T) { testViewServerCrashes(t, h) })
+	t.Run("the server crashes", func(t *testing.T) { testViewServerCrashes(t, postgresHost(t, ownPostgres(t))) })
 }
 
 func testViews(t *testing.T, h viewHost) {
@@ -108,19 +107,9 @@ func sqliteHost(t testing.TB, dir string) viewHost {
 	return h
 }
 
-// postgresHost is a server of our own, or the one at OATMILL_TEST_POSTGRES.
-func postgresHost(t testing.TB) viewHost {
+// postgresHost is a database on a server.
+func postgresHost(t testing.TB, server *pgserver.Server) viewHost {
 	t.Helper()
-	// What crashes here is processes, and what they have written outlives them.
-	settings := map[string]string{"synchronous_commit": "off", "fsync": "off"}
-	server, err := pgserver.Find(t.Context(), pgserver.Config{Settings: settings})
-	if errors.Is(err, pgserver.ErrNotFound) {
-		testkit.Missing(t, err.Error())
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { noError(t, server.Close()) })
 	h := viewHost{dialect: sqlview.PostgreSQL, driver: "pgx", address: server.URL(), server: server}
 	h.address = collatedDatabase(t, h)
 	h.open = func(t testing.TB) *sql.DB { return openDatabase(t, h) }

@@ -2,24 +2,19 @@ package durable_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go"
 
 	"github.com/oatmill/oatmill/events"
-	"github.com/oatmill/oatmill/events/durable/internal/testkit"
 	"github.com/oatmill/oatmill/events/durable/natscluster"
 	"github.com/oatmill/oatmill/events/durable/natslog"
 	"github.com/oatmill/oatmill/events/durable/pglog"
-	"github.com/oatmill/oatmill/events/durable/pgserver"
 	"github.com/oatmill/oatmill/events/durable/sqlitelog"
 )
 
@@ -80,34 +75,9 @@ func attachSQLite(tb testing.TB, path string) (string, []*wire) {
 func verifiersSchema(pid int) string { return fmt.Sprintf("oatmill_verifiers_%d", pid) }
 
 func startPostgres(tb testing.TB) string {
-	server, err := pgserver.Find(tb.Context(), pgserver.Config{})
-	if errors.Is(err, pgserver.ErrNotFound) {
-		testkit.Missing(tb, err.Error())
-	}
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		if err := errors.Join(dropVerifiers(server), server.Close()); err != nil {
-			tb.Error(err)
-		}
-	})
+	server := sharedPostgres(tb)
+	tb.Cleanup(func() { noError(tb, dropSchema(server.URL(), verifiersSchema(os.Getpid()))) })
 	return server.URL()
-}
-
-// dropVerifiers leaves nothing behind on a server that goes on.
-func dropVerifiers(server *pgserver.Server) error {
-	if !server.Foreign() {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	conn, err := pgx.Connect(ctx, server.URL())
-	if err != nil {
-		return err
-	}
-	_, err = conn.Exec(ctx, "DROP SCHEMA IF EXISTS "+verifiersSchema(os.Getpid())+" CASCADE")
-	return errors.Join(err, conn.Close(ctx))
 }
 
 func openPostgres(ctx context.Context, address string) (sharedLog, error) {

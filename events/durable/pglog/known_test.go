@@ -297,8 +297,7 @@ func TestWaitOnEndedDatabase(t *testing.T) {
 	address := newDatabase(t)
 	log := openFor(t, address, pglog.Config{})
 	testkit.Append(t, log, acme, testkit.NewGenerator().TokenGenerated())
-	server, err := shared()
-	need(t, err)
+	server := shared.get(t)
 	conn := connect(t, address)
 	var name string
 	if err := conn.QueryRow(t.Context(), `SELECT current_database()`).Scan(&name); err != nil {

@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"os"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -29,16 +28,13 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(run{m})
 }
 
-// run is all tests, and the end of the server they share.
+// run is all tests, and the end of the servers they share.
 type run struct{ *testing.M }
 
 func (r run) Run() int {
 	code := r.M.Run()
-	if !asked.Load() {
-		return code
-	}
-	if server, err := shared(); err == nil {
-		if err := server.Close(); err != nil {
+	for _, s := range []*sharedServer{&shared, &mortal} {
+		if err := s.close(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
@@ -46,16 +42,34 @@ func (r run) Run() int {
 	return code
 }
 
-// shared is the server that most tests use, each in a database of its own. It is started
-// by the first one that asks. It does not sync its files, which only the loss of power
+// sharedServer is a server that several tests use, each in a database of its own. It is
+// started by the first one that asks. It does not sync its files, which only the loss of power
 // would show, and which makes tests several times as quick.
-var shared = sync.OnceValues(func() (*pgserver.Server, error) {
-	asked.Store(true)
-	return pgserver.Find(context.Background(), pgserver.Config{Settings: map[string]string{"max_connections": "200", "fsync": "off"}})
-})
+type sharedServer struct {
+	start  func(context.Context, pgserver.Config) (*pgserver.Server, error)
+	once   sync.Once
+	server *pgserver.Server
+	err    error
+}
 
-// asked tells whether there is a shared server to close.
-var asked atomic.Bool
+// shared is for most tests, and mortal for those that kill it. They leave it running.
+var shared, mortal = sharedServer{start: pgserver.Find}, sharedServer{start: pgserver.Start}
+
+func (s *sharedServer) get(t testing.TB) *pgserver.Server {
+	t.Helper()
+	s.once.Do(func() {
+		s.server, s.err = s.start(context.Background(), pgserver.Config{Settings: map[string]string{"max_connections": "200", "fsync": "off"}})
+	})
+	need(t, s.err)
+	return s.server
+}
+
+func (s *sharedServer) close() error {
+	if s.server == nil {
+		return nil
+	}
+	return s.server.Close()
+}
 
 // need skips, or fails on a machine for all checks, where there is no PostgreSQL.
 func need(t testing.TB, err error) {
@@ -68,12 +82,25 @@ func need(t testing.TB, err error) {
 	}
 }
 
-// ownServer is a server that the test may stop and kill.
-func ownServer(t testing.TB, settings map[string]string) *pgserver.Server {
+// mayKill skips the test where only a server that is not ours is to be used.
+func mayKill(t testing.TB) {
 	t.Helper()
 	if os.Getenv(pgserver.Env) != "" {
 		testkit.Missing(t, "the server at $"+pgserver.Env+" is not ours to kill: unset it")
 	}
+}
+
+// mortalServer is a server that the test may stop and kill, if it starts it again.
+func mortalServer(t testing.TB) *pgserver.Server {
+	t.Helper()
+	mayKill(t)
+	return mortal.get(t)
+}
+
+// ownServer is a server for one test.
+func ownServer(t testing.TB, settings map[string]string) *pgserver.Server {
+	t.Helper()
+	mayKill(t)
 	server, err := pgserver.Start(t.Context(), pgserver.Config{Settings: settings})
 	need(t, err)
 	t.Cleanup(func() {
@@ -88,9 +115,7 @@ func ownServer(t testing.TB, settings map[string]string) *pgserver.Server {
 // after the test.
 func newDatabase(t testing.TB) string {
 	t.Helper()
-	server, err := shared()
-	need(t, err)
-	return newDatabaseOn(t, server)
+	return newDatabaseOn(t, shared.get(t))
 }
 
 func newDatabaseOn(t testing.TB, server *pgserver.Server) string {

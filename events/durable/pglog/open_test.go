@@ -198,8 +198,7 @@ func TestReadOnly(t *testing.T) {
 }
 
 func TestEncoding(t *testing.T) {
-	server, err := shared()
-	need(t, err)
+	server := shared.get(t)
 	name := fmt.Sprintf("oatmill_latin_%x", testkit.NewGenerator().ID())
 	mustExec(t, server.URL(), `CREATE DATABASE `+name+` ENCODING 'LATIN1' TEMPLATE template0 LOCALE 'C'`)
 	t.Cleanup(func() { mustExec(t, server.URL(), `DROP DATABASE `+name+` WITH (FORCE)`) })

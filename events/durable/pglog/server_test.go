@@ -23,8 +23,8 @@ import (
 // does not ask for IDs.
 func TestServerKilledUnderLoad(t *testing.T) {
 	const writers, kills = 8, 4
-	server := ownServer(t, nil)
-	address := server.URL()
+	server := mortalServer(t)
+	address := newDatabaseOn(t, server)
 	handles := []*pglog.Log{openFor(t, address, pglog.Config{}), openFor(t, address, pglog.Config{})}
 	l := newLedger()
 	for kill := range kills {
@@ -78,8 +78,9 @@ func (l *ledger) await(t *testing.T, n int) {
 // TestLinearizableWhileServerIsKilled takes the history of two handles while the server is
 // killed and started again.
 func TestLinearizableWhileServerIsKilled(t *testing.T) {
-	server := ownServer(t, nil)
-	handles := []events.Log{openFor(t, server.URL(), pglog.Config{}), openFor(t, server.URL(), pglog.Config{})}
+	server := mortalServer(t)
+	address := newDatabaseOn(t, server)
+	handles := []events.Log{openFor(t, address, pglog.Config{}), openFor(t, address, pglog.Config{})}
 	var failures atomic.Int64
 	var over atomic.Bool
 	killed := make(chan error, 1)
@@ -105,8 +106,9 @@ func TestLinearizableWhileServerIsKilled(t *testing.T) {
 
 // TestServerComesBack has readers and waiters live through a restart of the server.
 func TestServerComesBack(t *testing.T) {
-	server := ownServer(t, map[string]string{"fsync": "off"})
-	log, other := openFor(t, server.URL(), pglog.Config{}), openFor(t, server.URL(), pglog.Config{})
+	server := mortalServer(t)
+	address := newDatabaseOn(t, server)
+	log, other := openFor(t, address, pglog.Config{}), openFor(t, address, pglog.Config{})
 	g := testkit.NewGenerator()
 	first := testkit.Append(t, log, acme, g.Batch(2)...)
 	woken := make(chan error, 1)
