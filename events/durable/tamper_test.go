@@ -174,7 +174,7 @@ func TestTamperedSQLite(t *testing.T) {
 
 // TestTamperedPostgres does so on PostgreSQL, in one schema, and takes each edit back.
 func TestTamperedPostgres(t *testing.T) {
-	url := sharedPostgres(t)
+	url := sharedPostgres(t).URL()
 	const schema = "oatmill_tampered"
 	log, err := pglog.Open(t.Context(), url, pglog.Config{Schema: schema})
 	must(t, err)
