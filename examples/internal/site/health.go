@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// probeAfter is the age at which what is known of writing is found out again.
+	// probeAfter is the age at which the last outcome of a write is out of date.
 	probeAfter = 2 * time.Second
 	// probeTimeout is how long /readyz waits for that.
 	probeTimeout = time.Second
@@ -91,8 +91,8 @@ func writeProblem(err error) (problem string, known bool) {
 	return "", true
 }
 
-// writing returns what is known of writing. Where that is old, it starts a probe, and waits
-// for its end if wait is set.
+// writing returns the outcome of the last write. If that is out of date, it starts a probe,
+// and waits for its end if wait is set.
 func (l *WatchedLog) writing(wait bool) check {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -189,7 +189,8 @@ func (h *Health) report(wait bool) report {
 	return r
 }
 
-// verifying returns whether a verifier can tell good tokens from revoked ones.
+// verifying returns whether a verifier can distinguish good tokens from revoked ones. What
+// keeps a part of the tokens from being verified belongs here, too.
 func verifying(status oat.VerifierStatus) check {
 	if status.Stale {
 		return check{Reason: "the end of the log has not been read for too long, and every token is refused", Since: status.Confirmed.UTC()}
