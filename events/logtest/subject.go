@@ -32,7 +32,7 @@ type subject struct {
 func newSubject(t testing.TB, h Harness) *subject {
 	t.Helper()
 	if h.patience == 0 {
-		h.patience = 30 * time.Second
+		h.patience = time.Minute
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 4*h.patience)
 	return &subject{TB: t, h: h, ctx: ctx, log: h.Open(t), ids: new(atomic.Uint64), done: cancel}

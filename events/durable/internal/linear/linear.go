@@ -59,7 +59,7 @@ func (c Config) withDefaults() Config {
 }
 
 // patience is how long the search for an order may take.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // Check records a history of calls on a log, which several handles may give access to,
 // and fails the test when no order explains it. The log may have other streams than
