@@ -29,6 +29,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -73,12 +74,13 @@ CREATE TABLE IF NOT EXISTS sessions (digest BLOB PRIMARY KEY, person TEXT NOT NU
 
 // Open opens the file, and makes it where there is none. It is its owner's alone.
 func Open(ctx context.Context, file string, now func() time.Time) (*Accounts, error) {
-	made, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("open accounts: %w", err)
+	// A file that is there is not opened here: closing it would drop the locks of another
+	// Accounts in this process.
+	info, err := os.Stat(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		info, err = create(file)
 	}
-	info, err := made.Stat()
-	if err = errors.Join(err, made.Close()); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("open accounts: %w", err)
 	}
 	if others := info.Mode().Perm() & 0o077; others != 0 {
@@ -101,6 +103,17 @@ func Open(ctx context.Context, file string, now func() time.Time) (*Accounts, er
 		return nil, errors.Join(fmt.Errorf("open accounts %s: %w", file, err), db.Close())
 	}
 	return &Accounts{db: db, now: now, hasher: newHasher()}, nil
+}
+
+// create creates a file that its owner alone may read and write, whatever the umask is.
+func create(file string) (os.FileInfo, error) {
+	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	err = f.Chmod(0o600)
+	info, failed := f.Stat()
+	return info, errors.Join(err, failed, f.Close())
 }
 
 // Close closes the file.

@@ -1,0 +1,36 @@
+//go:build unix
+
+package accounts_test
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/oatmill/oatmill/examples/internal/accounts"
+)
+
+// TestFileMode opens new files under several umasks. Their owner alone may read and write
+// them, and the two files next to them.
+//
+// Fails if create leaves Chmod out (umask 0777), or the mode.
+func TestFileMode(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0))
+	for _, umask := range []int{0, 0o022, 0o777} {
+		file := filepath.Join(t.TempDir(), "accounts.db")
+		syscall.Umask(umask)
+		a, err := accounts.Open(t.Context(), file, time.Now)
+		syscall.Umask(0)
+		must(t, err)
+		for _, name := range []string{file, file + "-wal", file + "-shm"} {
+			info, err := os.Stat(name)
+			must(t, err)
+			if info.Mode() != 0o600 {
+				t.Errorf("under umask %#o %s is %v", umask, filepath.Base(name), info.Mode())
+			}
+		}
+		must(t, a.Close())
+	}
+}
