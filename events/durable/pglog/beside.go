@@ -35,12 +35,13 @@ func (l *Log) headIn(ctx context.Context, q executor, stream events.StreamID) (h
 	err = l.ask(ctx, q, func(ctx context.Context) error {
 		var version *int64
 		var hash []byte
-		err := q.QueryRow(ctx, l.sql.head, string(stream)).Scan(&version, &hash)
+		s := l.on(q)
+		err := q.QueryRow(ctx, s.head, string(stream)).Scan(&version, &hash)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return l.noCounter()
 		}
 		if err == nil && version != nil {
-			head = events.Head{Version: events.Version(*version), Hash: toHash(hash)}
+			head = events.Head{Version: events.Version(*version), Hash: toHash(s.octets(hash))}
 		}
 		return err
 	})
@@ -111,14 +112,15 @@ func (l *Log) loadSnapshotIn(ctx context.Context, q executor, stream events.Stre
 	var format string
 	err = l.ask(ctx, q, func(ctx context.Context) error {
 		var hash []byte
-		err := q.QueryRow(ctx, l.sql.loadSnapshot, string(stream)).Scan((*int64)(&s.Head.Version), &hash, &format, &s.Data)
+		sql := l.on(q)
+		err := q.QueryRow(ctx, sql.loadSnapshot, string(stream)).Scan((*int64)(&s.Head.Version), &hash, &format, &s.Data)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
 			return nil
-		case err == nil && copy(s.Head.Hash[:], hash) != len(s.Head.Hash):
+		case err == nil && copy(s.Head.Hash[:], sql.octets(hash)) != len(s.Head.Hash):
 			return l.damaged("the snapshot of %s cannot be read", stream)
 		}
-		s.Format = fromText(format)
+		s.Format, s.Data = fromText(format), sql.octets(s.Data)
 		return err
 	})
 	if err != nil {
@@ -218,7 +220,7 @@ func (l *Log) check(ctx context.Context) error {
 			return err
 		}
 		whole := wholelog.New(counter)
-		if err := l.scan(rows, func(r events.Recorded, stored events.Hash) bool {
+		if err := l.scan(l.sql, rows, func(r events.Recorded, stored events.Hash) bool {
 			whole.Row(&r, stored)
 			return true
 		}); err != nil {

@@ -71,23 +71,23 @@ func (l *Log) view(ctx context.Context, q batcher, asked []*addition, how look) 
 	for _, name := range names {
 		v.heads[events.StreamID(name)] = events.Head{}
 	}
-	b := new(pgx.Batch)
+	b, s := new(pgx.Batch), l.on(q)
 	if how != unlocked {
-		b.Queue(l.sql.lock)
+		b.Queue(s.lock)
 	}
-	b.Queue(l.sql.heads, names)
+	b.Queue(s.heads, names)
 	if len(ids) > 0 {
-		b.Queue(l.sql.byID, pgtype.FlatArray[pgtype.UUID](ids))
+		b.Queue(s.byID, pgtype.FlatArray[pgtype.UUID](ids))
 	}
 	if how == lockedStrays {
 		records := 0
 		for _, a := range asked {
 			records += len(a.batch)
 		}
-		b.Queue(l.sql.strays, records, names, pgtype.FlatArray[pgtype.UUID](ids))
+		b.Queue(s.strays, records, names, pgtype.FlatArray[pgtype.UUID](ids))
 	}
 	results := q.SendBatch(ctx, b)
-	err := l.readView(results, v, how, len(ids) > 0)
+	err := l.readView(s, results, v, how, len(ids) > 0)
 	return v, errors.Join(err, results.Close())
 }
 
@@ -105,7 +105,7 @@ func questions(asked []*addition) (names []string, ids []pgtype.UUID) {
 	return names, ids
 }
 
-func (l *Log) readView(results pgx.BatchResults, v *view, how look, ids bool) error {
+func (l *Log) readView(s *statements, results pgx.BatchResults, v *view, how look, ids bool) error {
 	if how != unlocked {
 		if _, err := results.Exec(); err != nil {
 			return err
@@ -113,10 +113,10 @@ func (l *Log) readView(results pgx.BatchResults, v *view, how look, ids bool) er
 	}
 	rows, err := results.Query()
 	if err == nil {
-		err = l.readHeads(rows, v)
+		err = l.readHeads(s, rows, v)
 	}
 	if err == nil && ids {
-		err = l.readTaken(results, v)
+		err = l.readTaken(s, results, v)
 	}
 	if err == nil && how == lockedStrays {
 		err = readStrays(results, v)
@@ -124,13 +124,13 @@ func (l *Log) readView(results pgx.BatchResults, v *view, how look, ids bool) er
 	return err
 }
 
-func (l *Log) readTaken(results pgx.BatchResults, v *view) error {
+func (l *Log) readTaken(s *statements, results pgx.BatchResults, v *view) error {
 	rows, err := results.Query()
 	if err != nil {
 		return err
 	}
 	var unreadable error
-	err = l.scan(rows, func(r events.Recorded, stored events.Hash) bool {
+	err = l.scan(s, rows, func(r events.Recorded, stored events.Hash) bool {
 		if stored == (events.Hash{}) {
 			unreadable = l.damaged("the record at position %d, version %d of %s, cannot be read", r.Position, r.Version, r.Stream)
 		}
@@ -157,7 +157,7 @@ func readStrays(results pgx.BatchResults, v *view) error {
 
 // readHeads reads a row for every head. They all have the end of the log, and where there
 // is no head there is one row with nothing else.
-func (l *Log) readHeads(rows pgx.Rows, v *view) error {
+func (l *Log) readHeads(s *statements, rows pgx.Rows, v *view) error {
 	defer rows.Close()
 	v.end.position = -1
 	for rows.Next() {
@@ -167,6 +167,7 @@ func (l *Log) readHeads(rows pgx.Rows, v *view) error {
 		if err := rows.Scan(&v.end.position, &last, &name, &version, &hash); err != nil {
 			return err
 		}
+		last, hash = s.octets(last), s.octets(hash)
 		if n := copy(v.end.hash[:], last); n != len(last) || n != 0 && n != len(v.end.hash) {
 			return l.damaged("the hash of the record at position %d cannot be read", v.end.position)
 		}

@@ -76,8 +76,8 @@ func (c Config) check() error {
 type Log struct {
 	cfg   Config
 	pool  *pgxpool.Pool
-	owned bool // the pool is ours to close
-	sql   statements
+	owned bool        // the pool is ours to close
+	sql   *statements // as the pool sends them, see on
 	queue queue
 	write *writer
 	tail  *tail.Tail
@@ -115,6 +115,12 @@ func Open(ctx context.Context, url string, cfg Config) (*Log, error) {
 	if cfg.NoNotify && settings.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
 		settings.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
+	// These two come before what the server has for the user or the database; every pooler
+	// knows them.
+	settings.ConnConfig.RuntimeParams["client_encoding"] = "UTF8"
+	if settings.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol {
+		settings.ConnConfig.RuntimeParams["standard_conforming_strings"] = "on"
+	}
 	if settings.ConnConfig.RuntimeParams["application_name"] == "" && !cfg.NoNotify {
 		settings.ConnConfig.RuntimeParams["application_name"] = "oatmill"
 	}
@@ -146,7 +152,8 @@ func New(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Log, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	l := &Log{cfg: cfg, pool: pool, sql: newStatements(cfg.Schema)}
+	l := &Log{cfg: cfg, pool: pool}
+	l.sql = newStatements(cfg.Schema, sendsTexts(pool.Config().ConnConfig))
 	if err := l.prepare(ctx); err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
@@ -156,6 +163,24 @@ func New(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Log, error) {
 	l.bell = &bell{log: l}
 	l.close = sync.OnceValue(l.shutDown)
 	return l, nil
+}
+
+// sendsTexts reports whether the results of statements come as texts on a connection.
+func sendsTexts(c *pgx.ConnConfig) bool {
+	return c.DefaultQueryExecMode == pgx.QueryExecModeExec || c.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol
+}
+
+// on returns the statements for q. A transaction of the host's may be on a connection of
+// another pool.
+func (l *Log) on(q batcher) *statements {
+	tx, ok := q.(pgx.Tx)
+	if !ok {
+		return l.sql
+	}
+	if texts := sendsTexts(tx.Conn().Config()); texts != l.sql.texts {
+		return newStatements(l.cfg.Schema, texts)
+	}
+	return l.sql
 }
 
 // lastOrders is how long Close lets appends finish before it cuts them off.

@@ -36,16 +36,18 @@ func (l *Log) prepare(ctx context.Context) error {
 
 // server looks at settings that the log depends on.
 func (l *Log) server(ctx context.Context) error {
-	var encoding, commit, sync string
+	var encoding, client, commit, sync string
 	var standby, readOnly bool
-	err := l.pool.QueryRow(ctx, `SELECT current_setting('server_encoding'), current_setting('synchronous_commit'),
-current_setting('fsync'), pg_is_in_recovery(), current_setting('transaction_read_only')::boolean`).
-		Scan(&encoding, &commit, &sync, &standby, &readOnly)
+	err := l.pool.QueryRow(ctx, `SELECT pg_catalog.current_setting('server_encoding'), pg_catalog.current_setting('client_encoding'),
+pg_catalog.current_setting('synchronous_commit'), pg_catalog.current_setting('fsync'), pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only')::boolean`).
+		Scan(&encoding, &client, &commit, &sync, &standby, &readOnly)
 	switch {
 	case err != nil:
 		return err
 	case encoding != "UTF8":
 		return fmt.Errorf("the database has encoding %s, and must have UTF8", encoding)
+	case client != "UTF8":
+		return fmt.Errorf("sessions of the pool have client_encoding %s, and must have UTF8: set it in the address, or RESET it for the user and the database", client)
 	case standby || readOnly:
 		return fmt.Errorf("%w: a standby, or set to read only", events.ErrReadOnly)
 	}
@@ -69,7 +71,7 @@ type state struct {
 // inspect compares the schema with ours. What a host added of its own is left alone.
 func (l *Log) inspect(ctx context.Context, q executor) (*state, error) {
 	s := &state{tables: make(map[string]string)}
-	if err := q.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)`, l.cfg.Schema).Scan(&s.exists); err != nil {
+	if err := q.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)`, l.cfg.Schema).Scan(&s.exists); err != nil {
 		return nil, err
 	}
 	if err := s.readTables(ctx, q, l.cfg.Schema); err != nil {
@@ -93,16 +95,23 @@ func (l *Log) inspect(ctx context.Context, q executor) (*state, error) {
 	return s, s.readGuards(ctx, q, l)
 }
 
-// readTables describes every table of the schema by its columns, then its keys.
+// readTables describes every table of the schema by its columns, then its keys. It reads the
+// catalog and not what PostgreSQL's own functions print, which depends on the session.
 func (s *state) readTables(ctx context.Context, q executor, schema string) error {
-	rows, err := q.Query(ctx, `SELECT c.relname::text,
-  coalesce((SELECT string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod), ', ' ORDER BY a.attnum)
-    FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '')
-  || coalesce((SELECT '; ' || string_agg(pg_get_constraintdef(k.oid), ', ' ORDER BY pg_get_constraintdef(k.oid))
-    FROM pg_constraint AS k WHERE k.conrelid = c.oid AND k.contype IN ('p', 'u')), ''),
-  CASE WHEN c.relkind IN ('r', 'p') THEN array_to_string(ARRAY(
-    SELECT r FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS r WHERE NOT has_table_privilege(c.oid, r)), ',') ELSE '' END
-FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+	rows, err := q.Query(ctx, `SELECT c.relname::pg_catalog.text,
+  coalesce((SELECT pg_catalog.string_agg(a.attname || ' ' || CASE WHEN tn.nspname = 'pg_catalog' THEN '' ELSE tn.nspname || '.' END || t.typname
+      || CASE WHEN a.atttypmod < 0 THEN '' ELSE '(' || a.atttypmod || ')' END, ', ' ORDER BY a.attnum)
+    FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid JOIN pg_catalog.pg_namespace AS tn ON tn.oid = t.typnamespace
+    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '')
+  || coalesce((SELECT pg_catalog.string_agg(k.key, '' ORDER BY k.key COLLATE pg_catalog."C") FROM (
+    SELECT '; ' || CASE WHEN k.contype = 'p' THEN 'primary key (' ELSE 'unique (' END
+      || (SELECT pg_catalog.string_agg(a.attname, ', ' ORDER BY p.place) FROM pg_catalog.unnest(k.conkey) WITH ORDINALITY AS p (attnum, place)
+        JOIN pg_catalog.pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = p.attnum)
+      || ')' || CASE WHEN k.condeferrable THEN ' deferrable' ELSE '' END AS key
+    FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = c.oid AND k.contype IN ('p', 'u')) AS k), ''),
+  CASE WHEN c.relkind IN ('r', 'p') THEN pg_catalog.array_to_string(ARRAY(
+    SELECT r FROM pg_catalog.unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS r WHERE NOT pg_catalog.has_table_privilege(c.oid, r)), ',') ELSE '' END
+FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')`, schema)
 	if err != nil {
 		return err
@@ -123,12 +132,12 @@ WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')`, schema)
 // layout describes the tables of the log as readTables does.
 func layout() map[string]string {
 	return map[string]string{
-		"layout":  "application text, version integer",
-		"counter": "one boolean, position bigint; PRIMARY KEY (one)",
-		"records": "position bigint, stream text, version bigint, id uuid, type text, time timestamp with time zone, actor text, " +
-			"correlation text, causation uuid, reason text, previous bytea, hash bytea, data text; PRIMARY KEY (\"position\"), UNIQUE (id), UNIQUE (stream, version)",
-		"snapshots":   "name text, version bigint, hash bytea, format text, data bytea; PRIMARY KEY (name)",
-		"checkpoints": "name text, position bigint; PRIMARY KEY (name)",
+		"layout":  "application text, version int4",
+		"counter": "one bool, position int8; primary key (one)",
+		"records": "position int8, stream text, version int8, id uuid, type text, time timestamptz, actor text, " +
+			"correlation text, causation uuid, reason text, previous bytea, hash bytea, data text; primary key (position); unique (id); unique (stream, version)",
+		"snapshots":   "name text, version int8, hash bytea, format text, data bytea; primary key (name)",
+		"checkpoints": "name text, position int8; primary key (name)",
 	}
 }
 
@@ -171,8 +180,8 @@ func (s *state) identify(ctx context.Context, q executor, l *Log) error {
 // readGuards looks for the triggers that keep the log append-only.
 func (s *state) readGuards(ctx context.Context, q executor, l *Log) error {
 	var found int
-	err := q.QueryRow(ctx, `SELECT count(*) FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
-WHERE n.nspname = $1 AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgname::text || ' ' || c.relname = ANY ($2::text[])`, l.cfg.Schema, guardNames()).Scan(&found)
+	err := q.QueryRow(ctx, `SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgname::pg_catalog.text || ' ' || c.relname = ANY ($2::pg_catalog.text[])`, l.cfg.Schema, guardNames()).Scan(&found)
 	s.unguarded = found < len(guarded())
 	return err
 }
@@ -188,7 +197,11 @@ func guardNames() (names []string) {
 // do so one after the other, and all but the first find nothing left to do.
 func (l *Log) layOut(ctx context.Context) error {
 	return pgx.BeginTxFunc(ctx, l.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, l.lockKey()); err != nil {
+		if _, err := tx.Exec(ctx, `SELECT pg_catalog.pg_advisory_xact_lock($1)`, l.lockKey()); err != nil {
+			return err
+		}
+		// The names of types in what creates the tables are PostgreSQL's.
+		if _, err := tx.Exec(ctx, `SET LOCAL search_path = pg_catalog`); err != nil {
 			return err
 		}
 		s, err := l.inspect(ctx, tx)

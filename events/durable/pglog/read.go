@@ -128,7 +128,8 @@ func (l *Log) fetch(ctx context.Context, q batcher, fetch fetcher) (p page) {
 func (l *Log) allAfter(after events.Position) fetcher {
 	after, size := max(after, 0), pageSize(firstPage)
 	return func(ctx context.Context, q batcher) page {
-		p, end := l.page(ctx, q, &size, l.sql.allAfter, int64(after))
+		s := l.on(q)
+		p, end := l.page(ctx, q, &size, s, s.allAfter, int64(after))
 		for i := range p.records {
 			at := p.records[i].Position
 			if at != after+1 {
@@ -154,7 +155,8 @@ func (l *Log) streamAfter(stream events.StreamID, after events.Version) fetcher 
 		if _, err := events.ParseStreamID(string(stream)); err != nil {
 			return page{err: err}
 		}
-		p, _ := l.page(ctx, q, &size, l.sql.streamAfter, string(stream), int64(after))
+		s := l.on(q)
+		p, _ := l.page(ctx, q, &size, s, s.streamAfter, string(stream), int64(after))
 		if n := len(p.records); n > 0 {
 			after = p.records[n-1].Version
 		}
@@ -167,14 +169,14 @@ type pageSize int
 
 // page fetches one page, and returns the counter with it. The limit stands in the statement
 // itself, so that the server plans for it; there are few different ones.
-func (l *Log) page(ctx context.Context, q batcher, size *pageSize, sql string, args ...any) (page, events.Position) {
+func (l *Log) page(ctx context.Context, q batcher, size *pageSize, s *statements, sql string, args ...any) (page, events.Position) {
 	limit := int(*size)
 	rows, err := q.Query(ctx, sql+strconv.Itoa(limit)+pageEnd, args...)
 	if err != nil {
 		return page{err: err}, -1
 	}
 	p, bytes := page{records: make([]events.Recorded, 0, limit)}, 0
-	end, err := l.scanPage(rows, func(r events.Recorded, _ events.Hash) bool {
+	end, err := l.scanPage(s, rows, func(r events.Recorded, _ events.Hash) bool {
 		p.records = append(p.records, r)
 		bytes += len(r.Data)
 		return bytes < pageBytes

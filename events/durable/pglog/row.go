@@ -13,8 +13,14 @@ import (
 	"github.com/oatmill/oatmill/events"
 )
 
-// recordFields are the columns of records AS r that scan reads, in order.
-const recordFields = "r.position, r.stream, r.version, r.id, r.type, r.time, r.actor, r.correlation, r.causation, r.reason, r.previous, r.hash, r.data"
+// recordFields are the columns of records AS r that scan reads, in order. recordTexts are the
+// same columns where results are texts: how the server prints times and bytes depends on the
+// session. A time that is infinite is NULL there.
+const (
+	recordFields = "r.position, r.stream, r.version, r.id, r.type, r.time, r.actor, r.correlation, r.causation, r.reason, r.previous, r.hash, r.data"
+	recordTexts  = "r.position, r.stream, r.version, r.id, r.type, CASE WHEN pg_catalog.isfinite(r.time) THEN (extract(epoch FROM r.time) * 1000000)::bigint END, " +
+		"r.actor, r.correlation, r.causation, r.reason, {r.previous}, {r.hash}, r.data"
+)
 
 // columns is how many there are. A statement that also yields the counter has it behind them.
 const columns = 13
@@ -33,13 +39,17 @@ func (p *plan) arguments() []any {
 		streams[i], versions[i], ids[i] = string(r.Stream), int64(r.Version), pgtype.UUID{Bytes: r.ID, Valid: true}
 		types[i], times[i], actors[i] = r.Type, r.Time, r.Actor
 		correlations[i], reasons[i] = r.Correlation, r.Reason
-		causations[i] = pgtype.UUID{Bytes: r.Causation, Valid: r.Causation != (events.Envelope{}).Causation}
+		causations[i].Bytes = r.Causation
 		previous[i], hashes[i], data[i] = r.Previous[:], p.hashes[i][:], string(r.Data)
+	}
+	causations = trimmed(causations)
+	for i := range causations {
+		causations[i].Valid = true // a NULL in a list is no NULL in every session; the statement makes it one
 	}
 	return []any{
 		int64(p.end.position), int64(n),
 		streams, versions, pgtype.FlatArray[pgtype.UUID](ids), types, times, actors, trimmed(correlations),
-		pgtype.FlatArray[pgtype.UUID](trimmed(causations)), trimmed(reasons), previous, hashes, data,
+		pgtype.FlatArray[pgtype.UUID](causations), trimmed(reasons), previous, hashes, data,
 		p.end.known(),
 	}
 }
@@ -56,16 +66,16 @@ func trimmed[T comparable](list []T) []T {
 
 // scan reads rows of recordFields to their end, or until each has enough. each also
 // receives the hash that is stored with the record; see decode.
-func (l *Log) scan(rows pgx.Rows, each func(r events.Recorded, stored events.Hash) (more bool)) error {
-	_, err := l.scanPage(rows, each)
+func (l *Log) scan(s *statements, rows pgx.Rows, each func(r events.Recorded, stored events.Hash) (more bool)) error {
+	_, err := l.scanPage(s, rows, each)
 	return err
 }
 
 // scanPage is scan for a statement that also yields the counter, which it returns, and a
 // row without a record when there is none. Without any row it returns -1.
-func (l *Log) scanPage(rows pgx.Rows, each func(r events.Recorded, stored events.Hash) (more bool)) (counter events.Position, err error) {
+func (l *Log) scanPage(s *statements, rows pgx.Rows, each func(r events.Recorded, stored events.Hash) (more bool)) (counter events.Position, err error) {
 	defer rows.Close()
-	d := decoder{texts: make(map[string]string)}
+	d := decoder{sql: s, texts: make(map[string]string)}
 	counter = -1
 	for more := true; more && rows.Next(); {
 		raw := rows.RawValues()
@@ -103,6 +113,7 @@ func (l *Log) counterOf(raw []byte, format int16) (events.Position, error) {
 // decoder makes records of rows. It reads the bytes as they came, which is twice as fast as
 // to have the driver find out for every row anew what is to become of each column.
 type decoder struct {
+	sql    *statements       // by which the rows were read
 	texts  map[string]string // texts that many records share, once each
 	binary bool              // the columns that come in two forms came in the short one
 	asked  bool
@@ -119,7 +130,7 @@ func (d *decoder) decode(rows pgx.Rows) (r events.Recorded, stored events.Hash, 
 		d.asked, d.binary = true, isBinary(rows.FieldDescriptions())
 	}
 	if !d.binary {
-		return decodeAny(rows)
+		return d.decodeAny(rows)
 	}
 	raw := rows.RawValues()
 	for i, size := range [...]int{0: 8, 2: 8, 3: 16, 5: 8} {
@@ -187,16 +198,23 @@ func isBinary(fields []pgconn.FieldDescription) bool {
 
 // decodeAny reads a row in whatever form it came. A time that is infinite, which the log
 // does not write, is read as zero.
-func decodeAny(rows pgx.Rows) (r events.Recorded, stored events.Hash, ok bool) {
+func (d *decoder) decodeAny(rows pgx.Rows) (r events.Recorded, stored events.Hash, ok bool) {
 	var id, causation pgtype.UUID
 	var at pgtype.Timestamptz
+	var micros pgtype.Int8
 	var previous, hash []byte
 	into := []any{(*int64)(&r.Position), (*string)(&r.Stream), (*int64)(&r.Version), &id, &r.Type, &at, &r.Actor,
 		&r.Correlation, &causation, &r.Reason, &previous, &hash, &r.Data}
+	if d.sql.texts {
+		into[5] = &micros
+	}
 	for len(into) < len(rows.FieldDescriptions()) {
 		into = append(into, nil)
 	}
 	err := rows.Scan(into...)
+	if micros.Valid {
+		at.Time = time.UnixMicro(micros.Int64)
+	}
 	r.ID, r.Causation, r.Time = id.Bytes, causation.Bytes, at.Time.UTC()
-	return r, link(&r, previous, hash), err == nil
+	return r, link(&r, d.sql.octets(previous), d.sql.octets(hash)), err == nil
 }

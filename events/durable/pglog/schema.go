@@ -1,6 +1,7 @@
 package pglog
 
 import (
+	"encoding/hex"
 	"fmt"
 	"strings"
 
@@ -97,8 +98,11 @@ func within(schema, statement string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(statement, "%[1]s", quoted), "%s", quoted)
 }
 
-// statements are those that are sent again and again.
+// statements are those that are sent again and again. Types and functions are named with
+// their schema, because a session may look for names elsewhere first.
 type statements struct {
+	texts bool // for connections on which results come as texts, see octets
+
 	lock, heads, byID, insert      string
 	allAfter, streamAfter          string // without the number of records and pageEnd
 	head                           string
@@ -108,18 +112,47 @@ type statements struct {
 	strays, counter, whole         string
 }
 
-func newStatements(schema string) statements {
-	in := func(statement string) string { return within(schema, statement) }
-	return statements{
-		lock: in(`SELECT position FROM %s.counter FOR UPDATE`),
+// The columns in braces hold bytes. Where results are texts, they are read in hexadecimal: how
+// the server prints bytes otherwise depends on the session.
+var (
+	octetColumns = strings.NewReplacer("{", "", "}", "")
+	octetTexts   = strings.NewReplacer("{", "pg_catalog.encode(", "}", ", 'hex')")
+)
+
+// octets returns the bytes of a column in braces, nil if it cannot be read.
+func (s *statements) octets(column []byte) []byte {
+	if !s.texts {
+		return column
+	}
+	b, err := hex.DecodeString(string(column))
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
+func newStatements(schema string, texts bool) *statements {
+	in := func(statement string) string {
+		if texts {
+			return within(schema, octetTexts.Replace(statement))
+		}
+		return within(schema, octetColumns.Replace(statement))
+	}
+	recordFields := recordFields
+	if texts {
+		recordFields = recordTexts
+	}
+	return &statements{
+		texts: texts,
+		lock:  in(`SELECT position FROM %s.counter FOR UPDATE`),
 		// The log is what stands at positions from 1 to the counter. Each statement reads the
 		// counter itself, so that both are of one moment.
-		heads: in(`SELECT c.position, l.hash, h.stream, h.version, h.hash FROM %s.counter AS c
+		heads: in(`SELECT c.position, {l.hash}, h.stream, h.version, {h.hash} FROM %s.counter AS c
 LEFT JOIN LATERAL (SELECT hash FROM %s.records WHERE position = c.position LIMIT 1) AS l ON true LEFT JOIN LATERAL (
-  SELECT r.* FROM unnest($1::text[]) AS s (name) CROSS JOIN LATERAL
+  SELECT r.* FROM pg_catalog.unnest($1::pg_catalog.text[]) AS s (name) CROSS JOIN LATERAL
     (SELECT r.stream, r.version, r.hash FROM %s.records AS r WHERE r.stream = s.name AND ` + inLog + `
     ORDER BY r.version DESC LIMIT 1) AS r) AS h ON true`),
-		byID:   in(`SELECT ` + recordFields + ` FROM %s.counter AS c, %s.records AS r WHERE r.id = ANY ($1::uuid[]) AND ` + inLog),
+		byID:   in(`SELECT ` + recordFields + ` FROM %s.counter AS c, %s.records AS r WHERE r.id = ANY ($1::pg_catalog.uuid[]) AND ` + inLog),
 		insert: in(insertion),
 		// There is always a row for the counter, also where there is no record. A page is joined
 		// with that one row, which leaves it in its order; allAfter and the chain of a stream
@@ -128,19 +161,19 @@ LEFT JOIN LATERAL (SELECT hash FROM %s.records WHERE position = c.position LIMIT
   SELECT * FROM %s.records WHERE position > $1 AND position <= c.position ORDER BY position LIMIT `),
 		streamAfter: in(`SELECT ` + recordFields + `, c.position FROM %s.counter AS c LEFT JOIN LATERAL (
   SELECT * FROM %s.records AS r WHERE r.stream = $1 AND r.version > $2 AND ` + inLog + ` ORDER BY r.stream, r.version LIMIT `),
-		head: in(`SELECT r.version, r.hash FROM %s.counter AS c LEFT JOIN LATERAL (SELECT r.version, r.hash FROM %s.records AS r
+		head: in(`SELECT r.version, {r.hash} FROM %s.counter AS c LEFT JOIN LATERAL (SELECT r.version, r.hash FROM %s.records AS r
   WHERE r.stream = $1 AND ` + inLog + ` ORDER BY r.version DESC LIMIT 1) AS r ON true`),
 		saveSnapshot: in(`INSERT INTO %s.snapshots (name, version, hash, format, data) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (name) DO UPDATE SET version = excluded.version, hash = excluded.hash, format = excluded.format, data = excluded.data`),
-		loadSnapshot: in(`SELECT version, hash, format, data FROM %s.snapshots WHERE name = $1`),
+		loadSnapshot: in(`SELECT version, {hash}, format, {data} FROM %s.snapshots WHERE name = $1`),
 		saveCheckpoint: in(`INSERT INTO %s.checkpoints AS c (name, position) VALUES ($1, $2)
 ON CONFLICT (name) DO UPDATE SET position = excluded.position WHERE excluded.position > c.position`),
 		loadCheckpoint: in(`SELECT position FROM %s.checkpoints WHERE name = $1`),
-		notify:         `SELECT pg_notify($1, $2)`,
+		notify:         `SELECT pg_catalog.pg_notify($1, $2)`,
 		listen:         in(`LISTEN %s`),
 		// Rows that are not part of the log, and in the way of an append.
 		strays: in(`SELECT r.position, r.stream, r.version, r.id FROM %s.counter AS c, %s.records AS r
-WHERE (r.position < 1 OR r.position > c.position) AND (r.position <= c.position + $1 OR r.stream = ANY ($2::text[]) OR r.id = ANY ($3::uuid[]))
+WHERE (r.position < 1 OR r.position > c.position) AND (r.position <= c.position + $1 OR r.stream = ANY ($2::pg_catalog.text[]) OR r.id = ANY ($3::pg_catalog.uuid[]))
 ORDER BY r.position LIMIT 1000`),
 		counter: in(`SELECT position FROM %s.counter`),
 		whole:   in(`SELECT ` + recordFields + ` FROM %s.records AS r ORDER BY position`),
@@ -161,13 +194,16 @@ const pageEnd = `) AS r ON true`
 // theirs. It yields a row when it has added.
 const insertion = `WITH moved AS (
   UPDATE %s.counter SET position = position + $2
-  WHERE position = $1 AND (SELECT hash FROM %s.records WHERE position = $1) IS NOT DISTINCT FROM $15::bytea
+  WHERE position = $1 AND (SELECT hash FROM %s.records WHERE position = $1) IS NOT DISTINCT FROM $15::pg_catalog.bytea
   RETURNING position
 ), added AS (
   INSERT INTO %s.records (position, stream, version, id, type, time, actor, correlation, causation, reason, previous, hash, data)
-  SELECT $1 + r.n, r.stream, r.version, r.id, r.type, r.time, r.actor, coalesce(r.correlation, ''), r.causation, coalesce(r.reason, ''), r.previous, r.hash, r.data
-  FROM moved, unnest($3::text[], $4::bigint[], $5::uuid[], $6::text[], $7::timestamptz[], $8::text[], $9::text[],
-    $10::uuid[], $11::text[], $12::bytea[], $13::bytea[], $14::text[])
+  SELECT $1 + r.n, r.stream, r.version, r.id, r.type, r.time, r.actor, coalesce(r.correlation, ''), nullif(r.causation, '00000000-0000-0000-0000-000000000000'), coalesce(r.reason, ''), r.previous, r.hash, r.data
+  FROM moved, ROWS FROM (
+    pg_catalog.unnest($3::pg_catalog.text[]), pg_catalog.unnest($4::bigint[]), pg_catalog.unnest($5::pg_catalog.uuid[]),
+    pg_catalog.unnest($6::pg_catalog.text[]), pg_catalog.unnest($7::pg_catalog.timestamptz[]), pg_catalog.unnest($8::pg_catalog.text[]),
+    pg_catalog.unnest($9::pg_catalog.text[]), pg_catalog.unnest($10::pg_catalog.uuid[]), pg_catalog.unnest($11::pg_catalog.text[]),
+    pg_catalog.unnest($12::pg_catalog.bytea[]), pg_catalog.unnest($13::pg_catalog.bytea[]), pg_catalog.unnest($14::pg_catalog.text[]))
     WITH ORDINALITY AS r (stream, version, id, type, time, actor, correlation, causation, reason, previous, hash, data, n)
 )
 SELECT position FROM moved`
