@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -466,22 +465,4 @@ func testViewSame(t *testing.T, h viewHost, db *sql.DB, cfg sqlview.Config, w pr
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
-}
-
-// A good view opens whatever the session's settings make of names. Source:
-// ALTER ROLE … SET quote_all_identifiers = on. Fails if View.compare uses format_type.
-func testViewQuotedIdentifiers(t *testing.T, h viewHost) {
-	cfg := h.fresh(t)
-	w := randomViewWorld(t, 2, 100)
-	address := must(url.Parse(h.address))
-	parameters := address.Query()
-	parameters.Set("quote_all_identifiers", "on")
-	address.RawQuery = parameters.Encode()
-	quoting := h
-	quoting.address = address.String()
-	db := openDatabase(t, quoting)
-	noError(t, openView(t, db, cfg).Apply(t.Context(), w.Records[:50]))
-	v := openView(t, db, cfg)
-	noError(t, v.Apply(t.Context(), w.Records))
-	sameSums(t, h.open(t), cfg, expected(w.Records))
 }

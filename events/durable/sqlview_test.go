@@ -59,7 +59,7 @@ func TestSQLViewPostgreSQL(t *testing.T) {
 	h := postgresHost(t, sharedPostgres(t))
 	testViews(t, h)
 	t.Run("a role that only reads", func(t *testing.T) { testViewReader(t, h) })
-	t.Run("identifiers are quoted", func(t *testing.T) { testViewQuotedIdentifiers(t, h) })
+	t.Run("settings of sessions", func(t *testing.T) { testViewSessionSettings(t, h) })
 	t.Run("the server crashes", func(t *testing.T) { testViewServerCrashes(t, postgresHost(t, ownPostgres(t))) })
 }
 

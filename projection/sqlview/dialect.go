@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// typeOf returns the type of a column by the name that it has in the database's catalog.
+// typeOf returns the type of a column as the database's catalog spells it: in PostgreSQL with
+// its schema, because a session may look for names elsewhere first.
 func (d Dialect) typeOf(k kind) string {
 	if d == SQLite {
 		switch k {
@@ -18,17 +19,17 @@ func (d Dialect) typeOf(k kind) string {
 	}
 	switch k {
 	case identifier:
-		return "uuid"
+		return "pg_catalog.uuid"
 	case moment:
-		return "timestamptz"
+		return "pg_catalog.timestamptz"
 	case number:
-		return "int8"
+		return "pg_catalog.int8"
 	case boolean:
-		return "bool"
+		return "pg_catalog.bool"
 	case document:
-		return "jsonb"
+		return "pg_catalog.jsonb"
 	}
-	return "text"
+	return "pg_catalog.text"
 }
 
 // sql is a statement with its parameters, written $1, $2 …, as the dialect wants them.
@@ -50,7 +51,7 @@ func (d Dialect) rows(parameter int) string {
 	if d == SQLite {
 		return fmt.Sprintf("json_each($%d) x", parameter)
 	}
-	return fmt.Sprintf("jsonb_array_elements($%d::text::jsonb) x", parameter)
+	return fmt.Sprintf("jsonb_array_elements($%d::pg_catalog.text::pg_catalog.jsonb) x", parameter)
 }
 
 // field is element i of a row x, of the kind.
@@ -86,7 +87,7 @@ func (d Dialect) read(name string, k kind) string {
 	case moment:
 		return fmt.Sprintf("(extract(epoch FROM %s) * 1000000)::bigint", name)
 	case identifier, document:
-		return name + "::text"
+		return name + "::pg_catalog.text"
 	}
 	return name
 }
@@ -109,7 +110,7 @@ func (d Dialect) momentParameter(n int) string {
 	if d == SQLite {
 		return fmt.Sprintf("$%d", n)
 	}
-	return fmt.Sprintf("$%d::text::timestamptz", n)
+	return fmt.Sprintf("$%d::pg_catalog.text::pg_catalog.timestamptz", n)
 }
 
 // idParameter is parameter n, which is a token id.
@@ -117,7 +118,7 @@ func (d Dialect) idParameter(n int) string {
 	if d == SQLite {
 		return fmt.Sprintf("$%d", n)
 	}
-	return fmt.Sprintf("$%d::text::uuid", n)
+	return fmt.Sprintf("$%d::pg_catalog.text::pg_catalog.uuid", n)
 }
 
 // bytewise has a text compared by its bytes, as Go does.
@@ -133,7 +134,7 @@ func (d Dialect) contains(expression string, parameter int) string {
 	if d == SQLite {
 		return fmt.Sprintf("instr(%s, $%d) > 0", expression, parameter)
 	}
-	return fmt.Sprintf("strpos(%s, $%d::text) > 0", expression, parameter)
+	return fmt.Sprintf("strpos(%s, $%d::pg_catalog.text) > 0", expression, parameter)
 }
 
 // now is the time of the statement, or of the transaction in PostgreSQL, to be compared

@@ -77,16 +77,24 @@ func (v *View) prepare(ctx context.Context, q querier, schema string) (found int
 }
 
 // enterSchema finds out where tables stand, once, so that no connection of the host's with
-// another search path looks for them elsewhere.
+// another search path looks for them elsewhere. After it, names without a schema are
+// PostgreSQL's own, until the end of the transaction.
 func (v *View) enterSchema(ctx context.Context, q querier, name string) error {
 	if v.Dialect == SQLite {
 		return nil
 	}
+	var current sql.NullString
+	var encoding string
+	if err := q.QueryRowContext(ctx, "SELECT pg_catalog.current_schema()::pg_catalog.text, pg_catalog.current_setting('client_encoding')").Scan(&current, &encoding); err != nil {
+		return err
+	}
+	if encoding != "UTF8" {
+		return fmt.Errorf("sessions of the database handle have client_encoding %s, and must have UTF8: set it in the address, or RESET it for the user and the database", encoding)
+	}
+	if err := v.execAll(ctx, q, []string{"SET LOCAL search_path = pg_catalog"}); err != nil {
+		return err
+	}
 	if name == "" {
-		var current sql.NullString
-		if err := q.QueryRowContext(ctx, "SELECT current_schema()::text").Scan(&current); err != nil {
-			return err
-		}
 		if !current.Valid {
 			return errors.New("the connection's search path names no schema that exists: set Config.Schema")
 		}
@@ -98,7 +106,7 @@ func (v *View) enterSchema(ctx context.Context, q querier, name string) error {
 		return err
 	}
 	var there bool
-	if err := q.QueryRowContext(ctx, "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1::text)", name).Scan(&there); err != nil || there {
+	if err := q.QueryRowContext(ctx, "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1::pg_catalog.text)", name).Scan(&there); err != nil || there {
 		return err
 	}
 	// Asked even where the schema is there, CREATE … IF NOT EXISTS wants a right to make it.
@@ -250,14 +258,14 @@ func (v *View) expect(ctx context.Context, q querier, kind, name string) error {
 	return nil
 }
 
-// compare tells whether a table has our columns, in our types.
+// compare returns an error unless a table has our columns in our types. It reads the types from
+// the catalog: what PostgreSQL's own functions print depends on the session.
 func (v *View) compare(ctx context.Context, q querier, t table) error {
 	if err := v.expect(ctx, q, "table", t.name); err != nil {
 		return err
 	}
-	// format_type writes names with quotes or without, as a setting of the session says.
-	statement := `SELECT a.attname, CASE WHEN n.nspname = 'pg_catalog' THEN '' ELSE n.nspname || '.' END || t.typname || CASE WHEN a.atttypmod = -1 THEN '' ELSE '(…)' END
-FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace n ON n.oid = t.typnamespace
+	statement := `SELECT a.attname, n.nspname || '.' || t.typname || CASE WHEN a.atttypmod < 0 THEN '' ELSE '(' || a.atttypmod || ')' END
+FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid JOIN pg_namespace AS n ON n.oid = t.typnamespace
 WHERE a.attrelid = to_regclass($1::text) AND a.attnum > 0 AND NOT a.attisdropped`
 	if v.Dialect == SQLite {
 		statement = "SELECT name, type FROM pragma_table_info($1)"

@@ -270,8 +270,8 @@ func (s *set) plan(ctx context.Context, q querier, cache, scans string) error {
 	if s.Dialect == SQLite {
 		return nil
 	}
-	_, err := q.ExecContext(ctx, "SELECT set_config('plan_cache_mode', $1::text, true), set_config('enable_seqscan', $2::text, true), "+
-		"set_config('enable_hashjoin', $2::text, true), set_config('enable_mergejoin', $2::text, true)", cache, scans)
+	_, err := q.ExecContext(ctx, "SELECT set_config('plan_cache_mode', $1::pg_catalog.text, true), set_config('enable_seqscan', $2::pg_catalog.text, true), "+
+		"set_config('enable_hashjoin', $2::pg_catalog.text, true), set_config('enable_mergejoin', $2::pg_catalog.text, true)", cache, scans)
 	return err
 }
 
