@@ -112,12 +112,14 @@ type statements struct {
 	strays, counter, whole         string
 }
 
-// The columns in braces hold bytes. Where results are texts, they are read in hexadecimal: how
-// the server prints bytes otherwise depends on the session.
-var (
-	octetColumns = strings.NewReplacer("{", "", "}", "")
-	octetTexts   = strings.NewReplacer("{", "pg_catalog.encode(", "}", ", 'hex')")
-)
+// readOctets returns a statement whose columns in braces hold bytes. Where results are texts,
+// they are read in hexadecimal: how the server prints bytes otherwise depends on the session.
+func readOctets(statement string, texts bool) string {
+	if texts {
+		return strings.NewReplacer("{", "pg_catalog.encode(", "}", ", 'hex')").Replace(statement)
+	}
+	return strings.NewReplacer("{", "", "}", "").Replace(statement)
+}
 
 // octets returns the bytes of a column in braces, nil if it cannot be read.
 func (s *statements) octets(column []byte) []byte {
@@ -132,12 +134,7 @@ func (s *statements) octets(column []byte) []byte {
 }
 
 func newStatements(schema string, texts bool) *statements {
-	in := func(statement string) string {
-		if texts {
-			return within(schema, octetTexts.Replace(statement))
-		}
-		return within(schema, octetColumns.Replace(statement))
-	}
+	in := func(statement string) string { return within(schema, readOctets(statement, texts)) }
 	recordFields := recordFields
 	if texts {
 		recordFields = recordTexts
