@@ -176,7 +176,7 @@ func (c *call) read(ctx context.Context, from, end events.Position, batches chan
 	var failed error
 	for {
 		var missing *events.MissingError
-		from, batch, failed = c.readFrom(ctx, from, end, batch, batches)
+		batch, failed = c.readFrom(ctx, from, end, batch, batches)
 		if !errors.As(failed, &missing) {
 			break
 		}
@@ -192,20 +192,19 @@ func (c *call) read(ctx context.Context, from, end events.Position, batches chan
 // errForked means that the log lost its end, and perhaps grew again, since the pass began.
 var errForked = errors.New("the log was replaced by another one in the middle of a read")
 
-// readFrom sends full batches and returns the last one, which is not full, and the position
-// up to which it read. It begins with the record at from, which projections have seen: a log
+// readFrom sends full batches and returns the last one, which is not full. It begins with the record at from, which projections have seen: a log
 // that is replaced between two reads would otherwise go on behind records that it lost.
-func (c *call) readFrom(ctx context.Context, from, end events.Position, batch []events.Recorded, batches chan<- []events.Recorded) (events.Position, []events.Recorded, error) {
+func (c *call) readFrom(ctx context.Context, from, end events.Position, batch []events.Recorded, batches chan<- []events.Recorded) ([]events.Recorded, error) {
 	first, known := from, false
 	if _, known = c.seen[from]; known {
 		first--
 	}
 	for r, err := range c.cfg.Log.ReadAll(ctx, first) {
 		if err != nil {
-			return from, batch, err
+			return batch, err
 		}
 		if hash, ok := c.seen[r.Position]; ok && hash != r.Hash() || known && r.Position > from {
-			return from, batch, errForked
+			return batch, errForked
 		}
 		known = false
 		if r.Position == from {
@@ -218,12 +217,12 @@ func (c *call) readFrom(ctx context.Context, from, end events.Position, batch []
 		}
 		if len(batch) == c.cfg.BatchSize {
 			if !send(ctx, batches, batch) {
-				return from, nil, ctx.Err()
+				return nil, ctx.Err()
 			}
 			batch = c.blank()
 		}
 	}
-	return from, batch, nil
+	return batch, nil
 }
 
 // prepare decodes a decision and computes its hash once for all projections. Records of

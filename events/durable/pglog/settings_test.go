@@ -68,6 +68,12 @@ func TestSessionSettings(t *testing.T) {
 				mustExec(t, address, `DROP SCHEMA IF EXISTS created CASCADE`)
 				log := open(t, as, pglog.Config{Schema: "created"})
 				useAll(t, log)
+				// A host sets what pgx needs, and texts in UTF8, on its own connections.
+				tx := begin(t, connect(t, as+"&client_encoding=UTF8&standard_conforming_strings=on"), pgx.ReadCommitted)
+				if _, err := log.AppendTx(t.Context(), tx, acme, events.Any, testkit.NewGenerator().Batch(2)...); err != nil {
+					t.Error(err)
+				}
+				mustCommit(t, tx)
 				mustClose(t, log)
 				if sound(t, openFor(t, address, pglog.Config{Schema: "created"})); t.Failed() {
 					t.Fatalf("failed with %s", mode)

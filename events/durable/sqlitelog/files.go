@@ -1,16 +1,17 @@
 package sqlitelog
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"sync/atomic"
 	"time"
+
+	"github.com/oatmill/oatmill/events"
 )
 
 // errMoved is in every error about a file that is not where the log was opened.
-var errMoved = errors.New("file was moved, replaced or deleted while the log was open")
+var errMoved = fmt.Errorf("%w: file was moved, replaced or deleted while the log was open", events.ErrUnavailable)
 
 // files identifies the files of an open log: the database, the write-ahead log and the
 // shared memory. SQLite keeps working on files that have been renamed or deleted, and
