@@ -123,6 +123,10 @@ func TestNodeThatIsCutOffAcknowledgesNothing(t *testing.T) {
 	c := start(t, natscluster.Config{Nodes: 3})
 	add(t, connect(t, c.URL()), 3)
 	leader, err := c.WaitLeader(within(t), "s")
+	if err == nil {
+		// A node that has not begun with the stream cannot elect a leader of it.
+		err = c.WaitCurrent(within(t), "s")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

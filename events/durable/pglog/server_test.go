@@ -16,18 +16,18 @@ import (
 )
 
 // TestServerKilledUnderLoad kills the server with SIGKILL in the middle of the load of two
-// handles, and starts it again, several times. Appends whose outcome is unknown are made
+// handles, and starts it again, several times and until a kill met an append. Appends whose outcome is unknown are made
 // again with the same events until they are settled.
 //
 // What breaks it: calling an error of a broken connection certain, in undone; a look that
 // does not ask for IDs.
 func TestServerKilledUnderLoad(t *testing.T) {
-	const writers, kills = 8, 4
+	const writers, kills, maxKills = 8, 4, 50
 	server := mortalServer(t)
 	address := newDatabaseOn(t, server)
 	handles := []*pglog.Log{openFor(t, address, pglog.Config{}), openFor(t, address, pglog.Config{})}
 	l := newLedger()
-	for kill := range kills {
+	for kill := 0; kill < kills || l.resolved == 0 && kill < maxKills; kill++ {
 		var over atomic.Bool
 		var loading sync.WaitGroup
 		for w := range writers {
