@@ -144,21 +144,21 @@ func newStatements(schema string, texts bool) *statements {
 		lock:  in(`SELECT position FROM %s.counter FOR UPDATE`),
 		// The log is what stands at positions from 1 to the counter. Each statement reads the
 		// counter itself, so that both are of one moment.
-		heads: in(`SELECT c.position, {l.hash}, h.stream, h.version, {h.hash} FROM %s.counter AS c
+		heads: in(`SELECT c.position, {l.hash}, h.stream, h.version, {h.hash} FROM ` + oneCounter + ` AS c
 LEFT JOIN LATERAL (SELECT hash FROM %s.records WHERE position = c.position LIMIT 1) AS l ON true LEFT JOIN LATERAL (
   SELECT r.* FROM pg_catalog.unnest($1::pg_catalog.text[]) AS s (name) CROSS JOIN LATERAL
     (SELECT r.stream, r.version, r.hash FROM %s.records AS r WHERE r.stream = s.name AND ` + inLog + `
     ORDER BY r.version DESC LIMIT 1) AS r) AS h ON true`),
-		byID:   in(`SELECT ` + recordFields + ` FROM %s.counter AS c, %s.records AS r WHERE r.id = ANY ($1::pg_catalog.uuid[]) AND ` + inLog),
+		byID:   in(`SELECT ` + recordFields + ` FROM ` + oneCounter + ` AS c, %s.records AS r WHERE r.id = ANY ($1::pg_catalog.uuid[]) AND ` + inLog),
 		insert: in(insertion),
 		// There is always a row for the counter, also where there is no record. A page is joined
 		// with that one row, which leaves it in its order; allAfter and the chain of a stream
 		// would show another one.
-		allAfter: in(`SELECT ` + recordFields + `, c.position FROM %s.counter AS c LEFT JOIN LATERAL (
-  SELECT * FROM %s.records WHERE position > $1 AND position <= c.position ORDER BY position LIMIT `),
-		streamAfter: in(`SELECT ` + recordFields + `, c.position FROM %s.counter AS c LEFT JOIN LATERAL (
+		allAfter: in(`SELECT ` + recordFields + `, c.position FROM ` + oneCounter + ` AS c LEFT JOIN LATERAL (
+  SELECT * FROM %s.records AS r WHERE r.position > $1 AND ` + inLog + ` ORDER BY r.position LIMIT `),
+		streamAfter: in(`SELECT ` + recordFields + `, c.position FROM ` + oneCounter + ` AS c LEFT JOIN LATERAL (
   SELECT * FROM %s.records AS r WHERE r.stream = $1 AND r.version > $2 AND ` + inLog + ` ORDER BY r.stream, r.version LIMIT `),
-		head: in(`SELECT r.version, {r.hash} FROM %s.counter AS c LEFT JOIN LATERAL (SELECT r.version, r.hash FROM %s.records AS r
+		head: in(`SELECT r.version, {r.hash} FROM ` + oneCounter + ` AS c LEFT JOIN LATERAL (SELECT r.version, r.hash FROM %s.records AS r
   WHERE r.stream = $1 AND ` + inLog + ` ORDER BY r.version DESC LIMIT 1) AS r ON true`),
 		saveSnapshot: in(`INSERT INTO %s.snapshots (name, version, hash, format, data) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (name) DO UPDATE SET version = excluded.version, hash = excluded.hash, format = excluded.format, data = excluded.data`),
@@ -169,7 +169,7 @@ ON CONFLICT (name) DO UPDATE SET position = excluded.position WHERE excluded.pos
 		notify:         `SELECT pg_catalog.pg_notify($1, $2)`,
 		listen:         in(`LISTEN %s`),
 		// Rows that are not part of the log, and in the way of an append.
-		strays: in(`SELECT r.position, r.stream, r.version, r.id FROM %s.counter AS c, %s.records AS r
+		strays: in(`SELECT r.position, r.stream, r.version, r.id FROM ` + oneCounter + ` AS c, %s.records AS r
 WHERE (r.position < 1 OR r.position > c.position) AND (r.position <= c.position + $1 OR r.stream = ANY ($2::pg_catalog.text[]) OR r.id = ANY ($3::pg_catalog.uuid[]))
 ORDER BY r.position LIMIT 1000`),
 		counter: in(`SELECT position FROM %s.counter`),
@@ -181,6 +181,11 @@ ORDER BY r.position LIMIT 1000`),
 // expects a comparison with <> to hold for nearly all rows, as this one does. Of BETWEEN alone
 // it expects few rows, and fetches a whole stream to sort them.
 const inLog = `CASE WHEN r.position BETWEEN 1 AND c.position THEN 1 ELSE 0 END <> 0`
+
+// oneCounter is the counter. LIMIT says that it has one row. Of a table that was never analyzed
+// the planner expects 2,000, and takes so much for expensive that it compiles the statement
+// (JIT), which takes a tenth of a second.
+const oneCounter = `(SELECT position FROM %s.counter LIMIT 1)`
 
 // pageEnd is what follows the number of records in a statement that reads a page.
 const pageEnd = `) AS r ON true`
